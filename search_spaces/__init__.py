@@ -1,0 +1,68 @@
+"""Search spaces: what can be built. Nothing here knows about devices or about studies."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from search_spaces.space import Architecture, Choice, SearchSpace, Slot, Variant, nearest
+from search_spaces.workload import Op, Workload
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Op",
+    "SearchSpace",
+    "Slot",
+    "Variant",
+    "Workload",
+    "get",
+    "names",
+]
+
+_BUILDERS = {
+    "convnet": "search_spaces.convnet.mixed:convnet",
+    "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
+}
+
+
+def names() -> list[str]:
+    """The spaces that `get` knows by a short name."""
+    return sorted(_BUILDERS)
+
+
+def builder(name: str) -> Any:
+    """The function that makes the space `name`: a short name, or `package.module:function` for a space of your own.
+
+    Raises:
+        ValueError: when there is no such space.
+    """
+    path = _BUILDERS.get(name, name)
+    module, separator, function = path.partition(":")
+    if not separator:
+        raise ValueError(
+            f"there is no search space {name!r}{nearest(name, names())}; there are {', '.join(names())}, "
+            "and 'package.module:function' for a space of your own"
+        )
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"search space {name!r} cannot be imported: {error}") from error
+
+
+def get(name: str, **options: Any) -> SearchSpace:
+    """The search space `name`, made with `options` (see the function named in `nas spaces NAME`).
+
+    Raises:
+        ValueError: when the space or one of the options is unknown, or an option has an impossible value.
+    """
+    function = builder(name)
+    known = inspect.signature(function).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"space {name!r} has no option {option!r}{nearest(option, known)}; it takes {', '.join(known)}"
+            )
+    space: SearchSpace = function(**options)
+    return space

@@ -1,0 +1,223 @@
+"""The blocks of convolutional networks, written once for static and elastic layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.layers import Layers
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "hardswish": nn.Hardswish,
+    "identity": nn.Identity,
+}
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+class SqueezeExcite(nn.Module):
+    """Scale every channel by a gate computed from the mean of all channels (Hu et al., CVPR 2018; hard sigmoid)."""
+
+    def __init__(self, layers: Layers, channels: int, squeeze: int) -> None:
+        super().__init__()
+        self.reduce = layers.conv(channels, squeeze, bias=True)
+        self.expand = layers.conv(squeeze, channels, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))
+        return x * nn.functional.hardsigmoid(self.expand(gate))
+
+
+class Block(nn.Module):
+    """A block with hidden channels that may be reordered without changing the function.
+
+    With stride 1 and as many output as input channels the input is added to the output.
+    """
+
+    stride: int
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """`x + y` where the shapes allow it."""
+        return x + y if self.stride == 1 and x.shape[1] == y.shape[1] else y
+
+    def sort_channels(self) -> None:
+        """Order the hidden channels by falling importance, so that a prefix keeps the most important ones.
+
+        Importance is the L1 norm of the weights that read a channel (once-for-all).
+        """
+
+
+class MBConv(Block):
+    """Inverted residual: 1x1 expansion, depthwise convolution, squeeze-excite, 1x1 projection (MobileNetV2, V3).
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        out_channels: of the output.
+        hidden: channels of the depthwise convolution; equal to `in_channels` there is no expansion.
+        kernel: of the depthwise convolution.
+        stride: of the depthwise convolution.
+        activation: `relu` or `hardswish`.
+        squeeze: hidden channels of squeeze-excite; 0 leaves it out.
+        expand: whether there is a 1x1 expansion.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        kernel: int,
+        stride: int,
+        activation: str,
+        squeeze: int = 0,
+        expand: bool = True,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.expand = layers.conv(in_channels, hidden) if expand else None
+        self.expand_norm = layers.norm(hidden) if expand else None
+        self.depthwise = layers.conv(hidden, hidden, kernel, stride, groups=hidden)
+        self.depthwise_norm = layers.norm(hidden)
+        self.squeeze_excite = SqueezeExcite(layers, hidden, squeeze) if squeeze else None
+        self.project = layers.conv(hidden, out_channels)
+        self.project_norm = layers.norm(out_channels)
+        self.act = _ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self.expand is not None and self.expand_norm is not None:
+            y = self.act(self.expand_norm(self.expand(y)))
+        y = self.act(self.depthwise_norm(self.depthwise(y)))
+        if self.squeeze_excite is not None:
+            y = self.squeeze_excite(y)
+        return self.residual(x, self.project_norm(self.project(y)))
+
+    def sort_channels(self) -> None:
+        if self.expand is None or self.expand_norm is None:
+            return
+        order = _falling_importance(self.project)
+        for layer in (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm):
+            _reorder(layer, 0, order)
+        _reorder(self.project, 1, order)
+        if self.squeeze_excite is None:
+            return
+        _reorder(self.squeeze_excite.reduce, 1, order)
+        _reorder(self.squeeze_excite.expand, 0, order)
+        squeezed = _falling_importance(self.squeeze_excite.expand)
+        _reorder(self.squeeze_excite.reduce, 0, squeezed)
+        _reorder(self.squeeze_excite.expand, 1, squeezed)
+
+
+class FusedMBConv(Block):
+    """Dense or grouped k x k convolution that expands, then a 1x1 projection (EfficientNetV2; groups: CPUBone).
+
+    On CPUs it runs at several times the MACs per second of a depthwise convolution.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        out_channels: of the output.
+        hidden: channels between the two convolutions.
+        kernel: of the first convolution.
+        stride: of the first convolution.
+        activation: `relu` or `hardswish`.
+        groups: of the first convolution.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        kernel: int,
+        stride: int,
+        activation: str,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.stride, self.groups = stride, groups
+        self.fused = layers.conv(in_channels, hidden, kernel, stride, groups=groups)
+        self.fused_norm = layers.norm(hidden, follows=self.fused)
+        self.project = layers.conv(hidden, out_channels, follows=self.fused)
+        self.project_norm = layers.norm(out_channels)
+        self.act = _ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.fused_norm(self.fused(x)))
+        return self.residual(x, self.project_norm(self.project(y)))
+
+    def sort_channels(self) -> None:
+        order = _falling_importance(self.project, blocks=self.groups)
+        _reorder(self.fused, 0, order)
+        _reorder(self.fused_norm, 0, order)
+        _reorder(self.project, 1, order)
+
+
+class GroupedMBConv(FusedMBConv):
+    """`FusedMBConv` with groups: a class of its own, since its weights are not shared with the dense block."""
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, batch normalisation, activation."""
+
+    def __init__(
+        self, layers: Layers, in_channels: int, out_channels: int, kernel: int, stride: int, activation: str
+    ) -> None:
+        super().__init__()
+        self.conv = layers.conv(in_channels, out_channels, kernel, stride)
+        self.norm = layers.norm(out_channels)
+        self.act = _ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.norm(self.conv(x)))
+        return result
+
+
+class Head(nn.Module):
+    """1x1 convolution, global average, an optional hidden layer without normalisation (MobileNetV3), classifier."""
+
+    def __init__(
+        self, layers: Layers, in_channels: int, channels: int, features: int, classes: int, activation: str
+    ) -> None:
+        super().__init__()
+        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation)
+        self.mix = layers.conv(channels, features) if features else None
+        self.act = _ACTIVATIONS[activation]()
+        self.classifier = layers.linear(features or channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand(x).mean((2, 3), keepdim=True)
+        if self.mix is not None:
+            y = self.act(self.mix(y))
+        logits: Tensor = self.classifier(y.flatten(1))
+        return logits
+
+
+def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
+    """Order of the input channels of the convolution `reader` by falling L1 norm, within each of `blocks` blocks."""
+    weight: Tensor = reader.get_parameter("weight").detach()
+    importance = weight.abs().sum((0, 2, 3)).view(blocks, -1)
+    order = importance.argsort(dim=1, descending=True, stable=True)
+    offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
+    return (order + offsets).flatten()
+
+
+def _reorder(layer: nn.Module, dim: int, order: Tensor) -> None:
+    """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
+    tensors = [layer.get_parameter("weight")]
+    if dim == 0:
+        vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+        tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]
+    with torch.no_grad():
+        for tensor in tensors:
+            tensor.copy_(tensor.index_select(dim, order))

@@ -1,0 +1,8 @@
+"""Layers whose shape can be changed after they were made, sharing one set of weights."""
+
+from search_spaces.elastic.conv import ElasticConv2d
+from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
+from search_spaces.elastic.linear import ElasticLinear
+from search_spaces.elastic.norm import ElasticBatchNorm2d
+
+__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLayer", "ElasticLayers", "ElasticLinear"]

@@ -1,0 +1,116 @@
+"""Convolution with elastic channels, kernel size and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+
+
+class ElasticConv2d(ElasticLayer):
+    """`nn.Conv2d` with `same` padding that takes fewer channels, fewer groups or a smaller kernel.
+
+    * Channels: the first ones. A grouped convolution keeps the number of input channels of each group and drops the
+      last groups; within each group it keeps the first output channels.
+    * Kernel: the centre of the next larger kernel, flattened and multiplied by a learned matrix that all channels
+      share (once-for-all, Cai et al., ICLR 2020). The matrices start as identities.
+    * Depthwise: one input channel a group and as many groups as channels.
+
+    Args:
+        in_channels: largest number of input channels.
+        out_channels: largest number of output channels.
+        kernels: the odd kernel sizes.
+        stride: of both dimensions.
+        groups: largest number of groups.
+        bias: whether there is one.
+        follows: the grouped convolution whose outputs this one reads.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernels: Sequence[int],
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        follows: ElasticLayer | None = None,
+    ) -> None:
+        super().__init__()
+        largest = nn.Conv2d(in_channels, out_channels, max(kernels), stride, groups=groups, bias=bias)
+        self.weight, self.bias = largest.weight, largest.bias
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernels, self.stride = tuple(sorted(kernels)), stride
+        self.kernel_matrices = nn.ParameterDict(
+            {f"{large}to{small}": torch.eye(small * small) for small, large in zip(self.kernels, self.kernels[1:])}
+        )
+        # In a tuple, so that the other layer is not registered as a child of this one.
+        self._follows = (follows,)
+        self.active_in, self.active_out = in_channels, out_channels
+        self.active_kernel, self.active_groups = self.kernels[-1], groups
+
+    def activate(self, template: nn.Module) -> None:
+        if not isinstance(template, nn.Conv2d):
+            raise ValueError(f"{self} cannot become {template}")
+        kernel = template.kernel_size[0]
+        if kernel not in self.kernels:
+            raise ValueError(f"{self} has no kernel size {kernel}; it has {self.kernels}")
+        check_fits(
+            self,
+            in_channels=(template.in_channels, self.in_channels),
+            out_channels=(template.out_channels, self.out_channels),
+            groups=(template.groups, self.groups),
+        )
+        self.active_in, self.active_out = template.in_channels, template.out_channels
+        self.active_kernel, self.active_groups = kernel, template.groups
+
+    def _active_weight(self) -> Tensor:
+        weight = prefix(self.weight, 0, self.active_out, self.active_groups, self.groups)
+        if self.groups == 1:
+            blocks, blocks_max = blocks_of(self._follows[0])
+            weight = prefix(weight, 1, self.active_in, blocks, blocks_max)
+        size = self.kernels[-1]
+        for smaller in reversed(self.kernels[:-1]):
+            if size == self.active_kernel:
+                break
+            margin = (size - smaller) // 2
+            centre = weight[:, :, margin : size - margin, margin : size - margin]
+            matrix = self.kernel_matrices[f"{size}to{smaller}"]
+            weight = F.linear(centre.flatten(2), matrix).view_as(centre)
+            size = smaller
+        return weight
+
+    def _active_bias(self) -> Tensor | None:
+        return None if self.bias is None else prefix(self.bias, 0, self.active_out, self.active_groups, self.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(
+            x,
+            self._active_weight(),
+            self._active_bias(),
+            self.stride,
+            padding=self.active_kernel // 2,
+            groups=self.active_groups,
+        )
+
+    def active_state(self) -> dict[str, Tensor]:
+        state = {"weight": self._active_weight().detach()}
+        bias = self._active_bias()
+        return state if bias is None else {**state, "bias": bias.detach()}
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernels={self.kernels}, stride={self.stride}, "
+            f"groups={self.groups}"
+        )
+
+
+def blocks_of(conv: ElasticLayer | None) -> tuple[int, int]:
+    """Active and largest number of blocks that the output channels of `conv` are laid out in."""
+    if not isinstance(conv, ElasticConv2d) or conv.groups == conv.out_channels:
+        return 1, 1
+    return conv.active_groups, conv.groups

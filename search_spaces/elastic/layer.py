@@ -1,0 +1,107 @@
+"""What every elastic layer can do, and the factory that makes them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.layers import Layers
+
+
+class ElasticLayer(nn.Module):
+    """A layer that behaves as any smaller static layer of its kind.
+
+    Its parameters bear the names of torch's static layer and have the largest shape.
+    """
+
+    @abstractmethod
+    def activate(self, template: nn.Module) -> None:
+        """Take on the shape of the static layer `template` (its values are not read).
+
+        Raises:
+            ValueError: when the template does not fit into this layer.
+        """
+
+    @abstractmethod
+    def active_state(self) -> dict[str, Tensor]:
+        """State dictionary of the static layer that this one now behaves as."""
+
+
+def prefix(weight: Tensor, dim: int, active: int, blocks: int, blocks_max: int) -> Tensor:
+    """The first `active` entries of a dimension; when it is laid out as `blocks_max` equal blocks, the first
+    `active / blocks` entries of each of the first `blocks` ones.
+
+    A view when it can be, otherwise a copy that gradients flow through.
+    """
+    if blocks_max == 1:
+        return weight.narrow(dim, 0, active)
+    split = weight.unflatten(dim, (blocks_max, -1))
+    return split.narrow(dim, 0, blocks).narrow(dim + 1, 0, active // blocks).flatten(dim, dim + 1)
+
+
+def check_fits(layer: nn.Module, **sizes: tuple[int, int]) -> None:
+    """Raise `ValueError` when one of the named (active, largest) sizes is too large."""
+    for name, (active, largest) in sizes.items():
+        if active > largest:
+            raise ValueError(f"{name} = {active} is more than the {largest} of {layer}")
+
+
+class ElasticLayers(Layers):
+    """Makes elastic layers; convolutions larger than 1x1 take any of `kernels`.
+
+    Args:
+        kernels: the kernel sizes among which the convolutions of a block choose.
+    """
+
+    def __init__(self, kernels: Sequence[int]) -> None:
+        self.kernels = tuple(sorted(kernels))
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
+        from search_spaces.elastic.conv import ElasticConv2d
+
+        kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
+        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows))
+
+    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticBatchNorm2d
+
+        return ElasticBatchNorm2d(channels, _conv(follows))
+
+    def linear(self, in_features: int, out_features: int) -> nn.Module:
+        from search_spaces.elastic.linear import ElasticLinear
+
+        return ElasticLinear(in_features, out_features)
+
+
+def _conv(follows: nn.Module | None) -> ElasticLayer | None:
+    if follows is not None and not isinstance(follows, ElasticLayer):
+        raise TypeError(f"an elastic layer follows elastic layers only, not {follows}")
+    return follows
+
+
+def copy_active(elastic: nn.Module, static: nn.Module) -> None:
+    """Copy the active weights of `elastic` into `static`, a module of the same structure.
+
+    Raises:
+        RuntimeError: when a shape differs (from torch), so that nothing is copied half.
+    """
+    for name, layer in static.named_modules():
+        source = elastic.get_submodule(name)
+        if isinstance(source, ElasticLayer):
+            layer.load_state_dict(source.active_state(), strict=True)
+            continue
+        for key, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+            with torch.no_grad():
+                tensor.copy_(getattr(source, key))

@@ -1,0 +1,73 @@
+"""Batch normalisation with elastic channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.elastic.conv import blocks_of
+from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+
+
+class ElasticBatchNorm2d(ElasticLayer):
+    """`nn.BatchNorm2d` over the first channels.
+
+    The running statistics are a mixture over all subnets that were trained; every subnet that is evaluated or
+    exported gets its own by recalibration (Yu and Huang, ICCV 2019).
+
+    Args:
+        channels: largest number of channels.
+        follows: the grouped convolution whose outputs are normalised.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, follows: ElasticLayer | None = None) -> None:
+        super().__init__()
+        largest = nn.BatchNorm2d(channels)
+        self.weight, self.bias = largest.weight, largest.bias
+        for name, buffer in largest.named_buffers():
+            self.register_buffer(name, buffer)
+        self.momentum, self.eps = 0.1, largest.eps
+        self.channels = channels
+        self._follows = (follows,)
+        self.active_channels = channels
+
+    def activate(self, template: nn.Module) -> None:
+        if not isinstance(template, nn.BatchNorm2d):
+            raise ValueError(f"{self} cannot become {template}")
+        check_fits(self, channels=(template.num_features, self.channels))
+        self.active_channels = template.num_features
+
+    def _prefix(self, tensor: Tensor) -> Tensor:
+        return prefix(tensor, 0, self.active_channels, *blocks_of(self._follows[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self._prefix(self.running_mean), self._prefix(self.running_var)
+        y = F.batch_norm(
+            x, mean, var, self._prefix(self.weight), self._prefix(self.bias), self.training, self.momentum, self.eps
+        )
+        if self.training:
+            self._write_back(mean, self.running_mean)
+            self._write_back(var, self.running_var)
+            self.num_batches_tracked += 1
+        return y
+
+    def _write_back(self, active: Tensor, buffer: Tensor) -> None:
+        """Store updated statistics when `_prefix` had to copy them."""
+        blocks, blocks_max = blocks_of(self._follows[0])
+        if blocks_max > 1:
+            with torch.no_grad():
+                split = buffer.view(blocks_max, -1)
+                split[:blocks, : self.active_channels // blocks] = active.view(blocks, -1)
+
+    def active_state(self) -> dict[str, Tensor]:
+        names = ("weight", "bias", "running_mean", "running_var")
+        state = {name: self._prefix(getattr(self, name)).detach() for name in names}
+        return {**state, "num_batches_tracked": self.num_batches_tracked}
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}"

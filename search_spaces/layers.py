@@ -1,0 +1,38 @@
+"""The layers that blocks are made of, behind a factory, so that one definition of a block serves both the static
+network (torch's own layers) and the supernet (elastic layers)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class Layers:
+    """Makes torch's own layers."""
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
+        """A convolution with `same` padding.
+
+        Args:
+            follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
+                weights in the same pattern.
+        """
+        return nn.Conv2d(
+            in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias
+        )
+
+    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
+        """Batch normalisation over the channels of an image."""
+        return nn.BatchNorm2d(channels)
+
+    def linear(self, in_features: int, out_features: int) -> nn.Module:
+        """An affine map with bias."""
+        return nn.Linear(in_features, out_features)

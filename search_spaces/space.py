@@ -1,0 +1,405 @@
+"""Search spaces: named choices, the slots that they decide, and architectures as integer codes."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from search_spaces.spec import ModuleSpec
+from search_spaces.trace import trace
+from search_spaces.workload import COSTS, Shape, Workload, chain
+
+if TYPE_CHECKING:
+    from search_spaces.supernet import Supernet
+
+Value = int | float | str
+Codes = NDArray[np.int64]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A dimension of the search.
+
+    Attributes:
+        name: unique in its space.
+        options: what can be chosen, from the cheapest to the most expensive.
+        requires: the name of another choice and those of its values under which this one has an effect.
+        ordered: whether neighbouring options are alike (numbers) or not (kinds of block).
+    """
+
+    name: str
+    options: tuple[Value, ...]
+    requires: tuple[str, tuple[Value, ...]] | None = None
+    ordered: bool = True
+
+    def index(self, value: Value) -> int:
+        """Position of `value` among the options.
+
+        Raises:
+            ValueError: naming the options when `value` is none of them.
+        """
+        for index, option in enumerate(self.options):
+            if option == value and isinstance(option, str) == isinstance(value, str):
+                return index
+        raise ValueError(f"choice {self.name!r} has no option {value!r}; it takes {', '.join(map(repr, self.options))}")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a slot is for one combination of its choices: a module and the shapes of its inputs (batch 1)."""
+
+    spec: ModuleSpec
+    input_shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the network whose operators are decided by a few choices.
+
+    Attributes:
+        name: unique in its space, and a valid name of a submodule.
+        choices: names of the choices that it depends on.
+        variant: maps their values and a phase to the variant, or to `None` when the slot is left out.
+    """
+
+    name: str
+    choices: tuple[str, ...]
+    variant: Callable[[Mapping[str, Value], str], Variant | None]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of a space: frozen, hashable, JSON.
+
+    Attributes:
+        space: name of the space.
+        items: pairs of choice and value, in the order of the space's choices.
+    """
+
+    space: str
+    items: tuple[tuple[str, Value], ...]
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Value of every choice by its name (a new dictionary)."""
+        return dict(self.items)
+
+    @cached_property
+    def key(self) -> str:
+        """A short digest: equal for equal architectures, whatever process made them."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads."""
+        return json.dumps({"version": FORMAT_VERSION, "space": self.space, "values": self.values})
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Read what `to_json` wrote. Whether the values exist is checked by the space that uses them.
+
+        Raises:
+            ValueError: when the text is not JSON, of another version, or not an architecture.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not an architecture: the text is not JSON ({error})") from error
+        if not isinstance(data, dict) or "version" not in data:
+            raise ValueError("not an architecture: expected a JSON object with version, space and values")
+        if data["version"] != FORMAT_VERSION:
+            raise ValueError(
+                f"the architecture is of version {data['version']!r}, this release reads version {FORMAT_VERSION}"
+            )
+        space, values = data.get("space"), data.get("values")
+        if not isinstance(space, str) or not isinstance(values, dict):
+            raise ValueError("not an architecture: 'space' must be a name and 'values' an object")
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, Value):
+                raise ValueError(f"not an architecture: the value of {name!r} is {value!r}, neither number nor text")
+        return cls(space, tuple(values.items()))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as ` (did you mean 'depth'?)`, or nothing when no known name is near."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+@dataclass(eq=False)
+class SearchSpace:
+    """All networks that the choices can describe. Slots run one after the other.
+
+    Attributes:
+        name: as given to `search_spaces.get`.
+        choices: the dimensions, each after the one that it requires.
+        slots: the places of the network, in the order in which they run.
+        options: what the space was made with (JSON values); part of its fingerprint.
+        phases: the workloads that a network has; vision has `inference` only.
+        input_name: name of the network's input.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    slots: tuple[Slot, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    phases: tuple[str, ...] = ("inference",)
+    input_name: str = "images"
+
+    def __post_init__(self) -> None:
+        self._column = {choice.name: column for column, choice in enumerate(self.choices)}
+        if len(self._column) != len(self.choices):
+            raise ValueError(f"space {self.name!r} has two choices of the same name")
+        for column, choice in enumerate(self.choices):
+            if choice.requires is not None and self._column.get(choice.requires[0], column) >= column:
+                raise ValueError(f"choice {choice.name!r} must come after {choice.requires[0]!r}, which it requires")
+        self._radices = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+        self._traces: dict[Variant, Workload] = {}
+        self._tables = {
+            phase: [_SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases
+        }
+
+    # ---------------------------------------------------------------- identity
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of name, options and choices: two spaces with the same one hold the same architectures."""
+        choices = [[c.name, list(c.options), list(c.requires) if c.requires else None] for c in self.choices]
+        text = json.dumps([self.name, dict(self.options), choices], sort_keys=True, default=list)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of distinct architectures, by counting over the tree of requirements."""
+        children: dict[str | None, list[Choice]] = {}
+        for choice in self.choices:
+            children.setdefault(choice.requires[0] if choice.requires else None, []).append(choice)
+
+        def count(choice: Choice) -> int:
+            return sum(
+                prod(count(c) for c in children.get(choice.name, ()) if c.requires and value in c.requires[1])
+                for value in choice.options
+            )
+
+        return prod(count(choice) for choice in children.get(None, ()))
+
+    # ------------------------------------------------------------------- codes
+
+    def codes(self, architectures: Sequence[Architecture]) -> Codes:
+        """Canonical integer codes, shape (n, number of choices): the position of each value among its options.
+
+        Raises:
+            ValueError: when an architecture belongs to another space or has an unknown or missing value.
+        """
+        rows = [[choice.index(values[choice.name]) for choice in self.choices] for values in map(self._known, architectures)]
+        return self.canonical(np.array(rows, dtype=np.int64).reshape(-1, len(self.choices)))
+
+    def _known(self, architecture: Architecture) -> dict[str, Value]:
+        if architecture.space != self.name:
+            raise ValueError(f"the architecture belongs to space {architecture.space!r}, not to {self.name!r}")
+        values = architecture.values
+        for name in values:
+            if name not in self._column:
+                raise ValueError(f"space {self.name!r} has no choice {name!r}{nearest(name, self._column)}")
+        missing = [choice.name for choice in self.choices if choice.name not in values]
+        if missing:
+            raise ValueError(f"the architecture has no value for {', '.join(missing)}")
+        return values
+
+    def architectures(self, codes: Codes) -> list[Architecture]:
+        """The architectures of canonicalised `codes`, shape (n, number of choices)."""
+        names = [choice.name for choice in self.choices]
+        options = [choice.options for choice in self.choices]
+        return [
+            Architecture(self.name, tuple((n, o[i]) for n, o, i in zip(names, options, row, strict=True)))
+            for row in self.canonical(codes).tolist()
+        ]
+
+    def active(self, codes: Codes) -> NDArray[np.bool_]:
+        """Which choices have an effect, shape of `codes`."""
+        codes = self._checked(codes)
+        active = np.ones(codes.shape, dtype=bool)
+        for column, choice in enumerate(self.choices):
+            if choice.requires is not None:
+                parent = self._column[choice.requires[0]]
+                allowed = np.array([value in choice.requires[1] for value in self.choices[parent].options])
+                active[:, column] = active[:, parent] & allowed[codes[:, parent]]
+        return active
+
+    def canonical(self, codes: Codes) -> Codes:
+        """Codes with every choice that has no effect set to its first option, so that equal networks are equal rows."""
+        codes = self._checked(codes)
+        return np.where(self.active(codes), codes, 0)
+
+    def _checked(self, codes: Codes) -> Codes:
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != len(self.choices) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(
+                f"codes of space {self.name!r} are an integer matrix with {len(self.choices)} columns, "
+                f"got {codes.dtype} of shape {codes.shape}"
+            )
+        if codes.size and ((codes < 0).any() or (codes >= self._radices).any()):
+            raise ValueError(f"codes of space {self.name!r} hold an index outside the options of its choice")
+        return codes.astype(np.int64, copy=False)
+
+    def random_codes(self, n: int, rng: np.random.Generator) -> Codes:
+        """Canonical codes of `n` draws, uniform over the options of each choice; repeats are possible."""
+        return self.canonical(rng.integers(0, self._radices, size=(n, len(self.choices))))
+
+    def sample(self, n: int, seed: int) -> list[Architecture]:
+        """`n` distinct architectures, uniform over the options of each choice.
+
+        Raises:
+            ValueError: when the space has fewer than `n` architectures.
+        """
+        if n > self.size:
+            raise ValueError(f"space {self.name!r} has {self.size} architectures, fewer than the {n} asked for")
+        rng = np.random.default_rng(seed)
+        found: dict[tuple[int, ...], None] = {}
+        while len(found) < n:
+            for row in self.random_codes(n, rng).tolist():
+                found.setdefault(tuple(row), None)
+        return self.architectures(np.array(list(found)[:n], dtype=np.int64).reshape(-1, len(self.choices)))
+
+    def smallest(self) -> Architecture:
+        """The first option of every choice."""
+        return self.architectures(np.zeros((1, len(self.choices)), dtype=np.int64))[0]
+
+    def largest(self) -> Architecture:
+        """The last option of every choice."""
+        return self.architectures((self._radices - 1)[None])[0]
+
+    def mutate(self, codes: Codes, rate: float, rng: np.random.Generator) -> Codes:
+        """Each choice is drawn anew with probability `rate`; canonical codes of the same shape."""
+        codes = self._checked(codes)
+        drawn = rng.integers(0, self._radices, size=codes.shape)
+        return self.canonical(np.where(rng.random(codes.shape) < rate, drawn, codes))
+
+    def crossover(self, codes_a: Codes, codes_b: Codes, rng: np.random.Generator) -> Codes:
+        """Uniform crossover of two matrices of the same shape, row by row; canonical codes."""
+        codes_a, codes_b = self._checked(codes_a), self._checked(codes_b)
+        return self.canonical(np.where(rng.random(codes_a.shape) < 0.5, codes_a, codes_b))
+
+    # ------------------------------------------------------------------- costs
+
+    def variants(self, architecture: Architecture, phase: str = "inference") -> dict[str, Variant]:
+        """The variant of every slot that the architecture uses, by the slot's name, in running order."""
+        self._check_phase(phase)
+        values = self.architectures(self.codes([architecture]))[0].values
+        found = {slot.name: slot.variant({name: values[name] for name in slot.choices}, phase) for slot in self.slots}
+        return {name: variant for name, variant in found.items() if variant is not None}
+
+    def workload(self, architecture: Architecture, phase: str = "inference") -> Workload:
+        """The operators of the whole network, batch 1."""
+        return chain([self.variant_workload(v) for v in self.variants(architecture, phase).values()])
+
+    def variant_workload(self, variant: Variant) -> Workload:
+        """The operators of one slot variant, traced once and cached."""
+        if variant not in self._traces:
+            with torch.device("meta"):
+                self._traces[variant] = trace(variant.spec.build(), variant.input_shapes)
+        return self._traces[variant]
+
+    def features(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+        """Additive costs by looking up and adding the slots' variants, shape (n, len(feature_names(phase)))."""
+        return self._lookup(codes, phase)[:, : len(COSTS)]
+
+    def feature_names(self, phase: str = "inference") -> tuple[str, ...]:
+        """Names of the columns of `features`."""
+        self._check_phase(phase)
+        return COSTS
+
+    def macs(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+        """Multiply-accumulate operations of one forward pass, shape (n,)."""
+        columns = [column for column, name in enumerate(COSTS) if name.startswith("macs_")]
+        return self._lookup(codes, phase)[:, columns].sum(axis=1)
+
+    def parameters(self, codes: Codes) -> NDArray[np.float64]:
+        """Trainable parameters, shape (n,)."""
+        return self._lookup(codes, self.phases[0])[:, len(COSTS)]
+
+    def memory_bytes(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+        """Weights plus the largest sum of activations alive at once, in bytes at float32, shape (n,)."""
+        table = self._lookup(codes, phase)
+        return table[:, COSTS.index("weight_bytes")] + table[:, -1]
+
+    def _lookup(self, codes: Codes, phase: str) -> NDArray[np.float64]:
+        self._check_phase(phase)
+        codes = self.canonical(codes)
+        total = np.zeros((len(codes), len(COSTS) + 2))
+        for table in self._tables[phase]:
+            rows = table.rows(codes)
+            total[:, :-1] += rows[:, :-1]
+            np.maximum(total[:, -1], rows[:, -1], out=total[:, -1])
+        return total
+
+    def _check_phase(self, phase: str) -> None:
+        if phase not in self.phases:
+            raise ValueError(f"space {self.name!r} has no phase {phase!r}; it has {', '.join(self.phases)}")
+
+    # ---------------------------------------------------------------- networks
+
+    def input_shapes(self, architecture: Architecture, phase: str = "inference") -> dict[str, Shape]:
+        """Shape of every input of the network by its name, batch 1."""
+        first = next(iter(self.variants(architecture, phase).values()))
+        return {self.input_name: first.input_shapes[0]}
+
+    def build(self, architecture: Architecture) -> nn.Sequential:
+        """The static network with fresh weights on torch's default device."""
+        network = nn.Sequential()
+        for name, variant in self.variants(architecture, self.phases[0]).items():
+            network.add_module(name, variant.spec.build())
+        return network
+
+    def build_supernet(self) -> Supernet:
+        """A supernet that holds the weights of all architectures."""
+        from search_spaces.supernet import Supernet
+
+        return Supernet(self)
+
+
+class _SlotTable:
+    """Costs of all variants of one slot; a row is traced when it is first asked for.
+
+    Columns: `COSTS`, trainable parameters, peak activation bytes.
+    """
+
+    def __init__(self, space: SearchSpace, slot: Slot, phase: str) -> None:
+        self._space, self._slot, self._phase = space, slot, phase
+        self._columns = [space._column[name] for name in slot.choices]
+        self._options = [space.choices[column].options for column in self._columns]
+        self._radices = tuple(len(options) for options in self._options)
+        self._table = np.full((prod(self._radices), len(COSTS) + 2), np.nan)
+
+    def rows(self, codes: Codes) -> NDArray[np.float64]:
+        index = np.zeros(len(codes), dtype=np.int64)
+        for column, radix in zip(self._columns, self._radices, strict=True):
+            index = index * radix + codes[:, column]
+        rows = self._table[index]
+        missing = np.unique(index[np.isnan(rows[:, 0])])
+        for row in missing.tolist():
+            self._table[row] = self._costs(row)
+        return self._table[index] if missing.size else rows
+
+    def _costs(self, row: int) -> list[float]:
+        picked = np.unravel_index(row, self._radices) if self._radices else ()
+        values = {
+            name: options[int(i)] for name, options, i in zip(self._slot.choices, self._options, picked, strict=True)
+        }
+        variant = self._slot.variant(values, self._phase)
+        if variant is None:
+            return [0.0] * self._table.shape[1]
+        workload = self._space.variant_workload(variant)
+        return [*workload.costs().values(), workload.parameters, workload.peak_activation_bytes]

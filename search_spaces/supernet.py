@@ -1,0 +1,120 @@
+"""The supernet: one set of weights for all architectures of a space."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.elastic.layer import ElasticLayer, ElasticLayers, copy_active
+from search_spaces.space import Architecture, SearchSpace, Slot
+from search_spaces.spec import ModuleSpec, cover
+
+
+class Supernet(nn.Module):
+    """Holds the weights of all architectures of `space`, and behaves as the one that was activated last.
+
+    It is made from the space's slots: for each class of module that a slot may become there is one elastic module,
+    large enough for all of them. Choosing an architecture gives every elastic layer the shape of its counterpart in
+    the static network, so that the two cannot differ. A new supernet behaves as the largest architecture.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.space = space
+        self.slots = nn.ModuleDict({slot.name: _elastic_slot(space, slot) for slot in space.slots})
+        self._layers: dict[tuple[str, ModuleSpec], list[tuple[ElasticLayer, nn.Module]]] = {}
+        self._active: list[nn.Module] = []
+        self._input_size: tuple[int, ...] = ()
+        self.activate(space.largest())
+
+    def activate(self, architecture: Architecture) -> None:
+        """Behave as `architecture` from now on.
+
+        Raises:
+            ValueError: when it is not of this space.
+        """
+        active = []
+        for name, variant in self.space.variants(architecture).items():
+            if (name, variant.spec) not in self._layers:
+                self._layers[name, variant.spec] = self._pairs(name, variant.spec)
+            for layer, template in self._layers[name, variant.spec]:
+                layer.activate(template)
+            active.append(self._elastic(name, variant.spec))
+        self._active = active
+        self._input_size = self.space.input_shapes(architecture)[self.space.input_name][2:]
+
+    def _elastic(self, slot: str, spec: ModuleSpec) -> nn.Module:
+        return self.get_submodule(f"slots.{slot}.{_class_name(spec)}")
+
+    def _pairs(self, slot: str, spec: ModuleSpec) -> list[tuple[ElasticLayer, nn.Module]]:
+        """Every elastic layer of a slot beside its counterpart in the static module."""
+        elastic = self._elastic(slot, spec)
+        with torch.device("meta"):
+            static = dict(spec.build().named_modules())
+        return [(layer, static[name]) for name, layer in elastic.named_modules() if isinstance(layer, ElasticLayer)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n, classes), of images of shape (n, channels, height, width); images of another resolution
+        than the active one are resized first."""
+        x = resize(x, self._input_size)
+        for module in self._active:
+            x = module(x)
+        return x
+
+    def extract(self, architecture: Architecture) -> nn.Sequential:
+        """The static network of `architecture` with copied weights, in the mode (training or not) of the supernet.
+
+        Nothing in it is elastic. Recalibrate its batch normalisation before it is used. The supernet stays activated
+        as this architecture.
+        """
+        self.activate(architecture)
+        network = self.space.build(architecture)
+        for module, static in zip(self._active, network, strict=True):
+            copy_active(module, static)
+        device = next(self.parameters()).device
+        return network.to(device).train(self.training)
+
+    def example_inputs(self, architecture: Architecture, phase: str = "inference") -> dict[str, Tensor]:
+        """Random inputs of the network by name, batch 1."""
+        shapes = self.space.input_shapes(architecture, phase)
+        return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+    def sort_channels(self) -> None:
+        """Order hidden channels by importance, so that smaller expansions keep the best ones.
+
+        To be called after a phase of training the largest network alone; its outputs stay the same (once-for-all).
+        """
+        for module in self.slots.modules():
+            sort = getattr(module, "sort_channels", None)
+            if callable(sort):
+                sort()
+
+
+def resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Images of shape (n, channels, *size); bilinear with antialiasing, untouched when they have that size."""
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _class_name(spec: ModuleSpec) -> str:
+    return str(getattr(spec.module, "__name__", "")).lower()
+
+
+def _elastic_slot(space: SearchSpace, slot: Slot) -> nn.ModuleDict:
+    """One elastic module for each class among the slot's variants."""
+    specs: dict[str, dict[ModuleSpec, None]] = {}
+    options = [next(c.options for c in space.choices if c.name == name) for name in slot.choices]
+    for values in product(*options):
+        variant = slot.variant(dict(zip(slot.choices, values, strict=True)), space.phases[0])
+        if variant is not None:
+            specs.setdefault(_class_name(variant.spec), {}).setdefault(variant.spec)
+    return nn.ModuleDict({name: _elastic_module(list(found)) for name, found in specs.items()})
+
+
+def _elastic_module(specs: list[ModuleSpec]) -> nn.Module:
+    kernels = {dict(spec.arguments).get("kernel", 0) for spec in specs}
+    return cover(specs).build(ElasticLayers(sorted(kernels)))

@@ -1,0 +1,201 @@
+"""Reading the workload off a module by running it on the meta device: no arithmetic is done, no memory is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from search_spaces.workload import Attribute, Op, Shape, Workload
+
+aten = torch.ops.aten
+
+#: Operators that only give another name or another view to a tensor.
+_VIEWS = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    aten.t.default,
+    aten.detach.default,
+    aten.alias.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.expand.default,
+}
+
+#: Operators with one or two activations as inputs, one output, and no attribute that matters to a device.
+_ELEMENTWISE = {
+    aten.relu.default: "relu",
+    aten.hardswish.default: "hardswish",
+    aten.hardsigmoid.default: "hardsigmoid",
+    aten.sigmoid.default: "sigmoid",
+    aten.silu.default: "silu",
+    aten.gelu.default: "gelu",
+    aten.add.Tensor: "add",
+    aten.mul.Tensor: "mul",
+}
+
+#: Memory that batch normalisation reserves and does not use in evaluation mode.
+_ALLOCATIONS = {aten.empty.memory_format}
+
+_BATCH_NORMS = {
+    aten._native_batch_norm_legit_no_training.default,
+    aten.native_batch_norm.default,
+    aten.cudnn_batch_norm.default,
+}
+
+
+class UnknownOperator(RuntimeError):
+    """An operator whose cost is not known; the message names it."""
+
+
+class _Recorder(TorchDispatchMode):
+    """Records every operator that runs under it as an `Op`."""
+
+    def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.ops: list[Op] = []
+        self.weights: dict[int, Tensor] = {
+            id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())
+        }
+        self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
+        self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
+        # Keeps every tensor alive: a freed one would pass its id on to another.
+        self.tensors: list[Tensor] = list(inputs)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func in _ALLOCATIONS:
+            return output
+        if func in _VIEWS:
+            self._view(args[0], output)
+        elif func in _ELEMENTWISE:
+            self._append(_ELEMENTWISE[func], args, output)
+        elif func in _BATCH_NORMS:
+            self._batch_norm(args, output[0])
+        elif func in _HANDLERS:
+            _HANDLERS[func](self, args, output)
+        else:
+            raise UnknownOperator(
+                f"operator {func} has no entry in search_spaces/trace.py, so its cost is not known; add one"
+            )
+        return output
+
+    def _view(self, source: Tensor, view: Tensor) -> None:
+        self.tensors.append(view)
+        if id(source) in self.weights:
+            self.weights[id(view)] = view
+            self.trainable[id(view)] = self.trainable.get(id(source), 0)
+        elif view.shape == source.shape:
+            self.number[id(view)] = self.number[id(source)]
+        else:
+            self._append("reshape", (source,), view)
+
+    def _append(
+        self,
+        kind: str,
+        args: tuple[Any, ...],
+        output: Tensor,
+        attributes: tuple[tuple[str, Attribute], ...] = (),
+        weights: tuple[Shape, ...] = (),
+        parameters: int = 0,
+    ) -> None:
+        read = [arg for arg in args if isinstance(arg, Tensor) and id(arg) not in self.weights]
+        numbers = tuple(self.number[id(tensor)] for tensor in read)
+        self.tensors.append(output)
+        result = self.number[id(output)] = max(self.number.values()) + 1
+        shapes = (*(tuple(tensor.shape) for tensor in read), tuple(output.shape))
+        self.ops.append(Op(kind, numbers, (result,), shapes, weights, attributes, parameters))
+
+    def _constants(self, *tensors: Tensor | None) -> int:
+        return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
+
+    def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, weight, bias, stride, padding, dilation, transposed, _, groups = args
+        if transposed:
+            raise UnknownOperator("transposed convolutions are not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("stride", tuple(stride)),
+            ("padding", tuple(padding)),
+            ("dilation", tuple(dilation)),
+            ("groups", groups),
+        )
+        weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
+        self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+
+    def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
+        bias, source, weight = args if len(args) == 3 else (None, *args)
+        if id(weight) not in self.weights:
+            raise UnknownOperator("a matrix product of two activations has no entry in search_spaces/trace.py")
+        weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
+        self._append("linear", (source,), output, (), weights, self._constants(weight, bias))
+
+    def mean(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, dims = args[0], args[1]
+        keepdim = bool(args[2]) if len(args) > 2 else False
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("axes", tuple(dim % source.dim() for dim in dims)),
+            ("keepdim", keepdim),
+        )
+        self._append("mean", (source,), output, attributes)
+
+    def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
+        low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
+        self._append("clip", args[:1], output, (("min", low), ("max", high)))
+
+    def _batch_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
+        """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
+        source, scale, shift = args[:3]
+        parameters = self._constants(scale, shift)
+        producer = self.ops[-1] if self.ops else None
+        if producer is None or producer.kind != "conv" or producer.outputs != (self.number[id(source)],):
+            channels = (int(source.shape[1]),)
+            self._append("batch_norm", (source,), output, (), (channels, channels), parameters)
+            return
+        weight = producer.weights[0]
+        self.ops[-1] = Op(
+            producer.kind,
+            producer.inputs,
+            producer.outputs,
+            producer.shapes,
+            (weight, weight[:1]),
+            producer.attributes,
+            producer.parameters + parameters,
+        )
+        self.tensors.append(output)
+        self.number[id(output)] = self.number[id(source)]
+
+
+_HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
+    aten.convolution.default: _Recorder.convolution,
+    aten.addmm.default: _Recorder.linear,
+    aten.mm.default: _Recorder.linear,
+    aten.mean.dim: _Recorder.mean,
+    aten.hardtanh.default: _Recorder.clip,
+}
+
+
+def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
+    """The workload of `module` in evaluation mode.
+
+    Args:
+        module: a static module whose parameters are on the meta device.
+        input_shapes: shape of each positional input, batch included.
+
+    Raises:
+        UnknownOperator: when the module runs an operator whose cost is not known.
+    """
+    inputs = tuple(torch.empty(shape, device="meta") for shape in input_shapes)
+    was_training = module.training
+    module.eval()
+    with torch.no_grad(), _Recorder(module, inputs) as recorder:
+        output = module(*inputs)
+    module.train(was_training)
+    return Workload(
+        tuple(recorder.ops), tuple(range(len(inputs))), (recorder.number[id(output)],), input_shapes
+    )
