@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,23 +45,26 @@ class ElasticBatchNorm2d(ElasticLayer):
         return prefix(tensor, 0, self.active_channels, *blocks_of(self._follows[0]))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, var = self._prefix(self.running_mean), self._prefix(self.running_var)
+        mean, var = self._statistics(self.running_mean), self._statistics(self.running_var)
         y = F.batch_norm(
             x, mean, var, self._prefix(self.weight), self._prefix(self.bias), self.training, self.momentum, self.eps
         )
         if self.training:
-            self._write_back(mean, self.running_mean)
-            self._write_back(var, self.running_var)
+            self._store(mean, self.running_mean)
+            self._store(var, self.running_var)
             self.num_batches_tracked += 1
         return y
 
-    def _write_back(self, active: Tensor, buffer: Tensor) -> None:
-        """Store updated statistics when `_prefix` had to copy them."""
+    def _statistics(self, buffer: Tensor) -> Tensor:
+        """The active part of a buffer: a view that torch updates in place, or a copy that `_store` writes back."""
+        active = self._prefix(buffer)
+        return active if blocks_of(self._follows[0])[1] == 1 else active.clone()
+
+    def _store(self, active: Tensor, buffer: Tensor) -> None:
         blocks, blocks_max = blocks_of(self._follows[0])
         if blocks_max > 1:
-            with torch.no_grad():
-                split = buffer.view(blocks_max, -1)
-                split[:blocks, : self.active_channels // blocks] = active.view(blocks, -1)
+            split = buffer.view(blocks_max, -1)
+            split[:blocks, : self.active_channels // blocks] = active.view(blocks, -1)
 
     def active_state(self) -> dict[str, Tensor]:
         names = ("weight", "bias", "running_mean", "running_var")

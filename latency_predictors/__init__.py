@@ -1,0 +1,28 @@
+"""Latency predictors: how fast an architecture will be on a device, after about ten measurements there."""
+
+from __future__ import annotations
+
+from latency_predictors.bank import Bank, Record
+from latency_predictors.calibration import Calibration, calibrate
+from latency_predictors.devices.device import Device
+from latency_predictors.devices.measuring import Measurement, measure, measure_architectures
+from latency_predictors.predictor import LatencyPredictor, Prediction
+from latency_predictors.reference_set import reference_set
+from latency_predictors.registry import get, load, names
+
+__all__ = [
+    "Bank",
+    "Calibration",
+    "Device",
+    "LatencyPredictor",
+    "Measurement",
+    "Prediction",
+    "Record",
+    "calibrate",
+    "get",
+    "load",
+    "measure",
+    "measure_architectures",
+    "names",
+    "reference_set",
+]

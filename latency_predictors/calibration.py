@@ -1,0 +1,231 @@
+"""Fitting a predictor to a device, and how well it then does on networks it has not seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_predictors import metrics
+from latency_predictors.bank import Record
+from latency_predictors.devices.device import Device
+from latency_predictors.devices.fingerprint import fingerprint
+from latency_predictors.devices.measuring import Measurement, Progress, Protocol, measure_architectures
+from latency_predictors.files import read_json, write_json
+from latency_predictors.predictor import LatencyPredictor
+from latency_predictors.reference_set import reference_set
+from latency_predictors.registry import from_document, get
+from search_spaces import Architecture, SearchSpace
+from search_spaces.space import Codes
+
+FORMAT_VERSION = 1
+BATCH = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A predictor fitted to a device, with all that was measured.
+
+    Attributes:
+        device: the device.
+        fingerprint: what it was when measured.
+        predictor: fitted to the reference measurements, and to nothing else.
+        reference_codes: the architectures of the reference set, shape (samples, number of choices).
+        reference: their measurements.
+        holdout_codes: other architectures, shape (holdout, number of choices).
+        holdout: their measurements.
+        errors: of the predictor on the holdout, see `metrics.errors`.
+        macs_spearman: rank correlation of MACs with the same measurements: what no calibration gives.
+        protocol: how it was measured.
+        seconds: from the first network built to the predictor fitted.
+    """
+
+    device: Device
+    fingerprint: Mapping[str, Any]
+    predictor: LatencyPredictor
+    reference_codes: Codes
+    reference: tuple[Measurement, ...]
+    holdout_codes: Codes
+    holdout: tuple[Measurement, ...]
+    errors: Mapping[str, float]
+    macs_spearman: float
+    protocol: Protocol
+    seconds: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether the measurements repeated as well as the protocol asked for."""
+        return all(measurement.stable for measurement in (*self.reference, *self.holdout))
+
+    def records(self) -> list[Record]:
+        """All measurements, for a `Bank`."""
+        space = self.predictor.space
+        architectures = space.architectures(np.concatenate([self.reference_codes, self.holdout_codes]))
+        return [
+            Record(
+                device=self.device.name,
+                space=space.name,
+                space_fingerprint=space.fingerprint,
+                phase=self.predictor.phase,
+                architecture=architecture.values,
+                latency_ms=measurement.latency_ms,
+                median_ms=measurement.median_ms,
+                samples_ms=measurement.samples_ms,
+                repeat_error=measurement.repeat_error,
+                batch=BATCH,
+                protocol=asdict(self.protocol),
+                fingerprint=self.fingerprint,
+            )
+            for architecture, measurement in zip(architectures, (*self.reference, *self.holdout), strict=True)
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON file that `load` reads.
+
+        Raises:
+            OSError: when the file cannot be written.
+        """
+        space = self.predictor.space
+        write_json(
+            path,
+            {
+                "version": FORMAT_VERSION,
+                "device": self.device.document(),
+                "fingerprint": dict(self.fingerprint),
+                "batch": BATCH,
+                "protocol": asdict(self.protocol),
+                "seconds": self.seconds,
+                "errors": dict(self.errors),
+                "macs_spearman": self.macs_spearman,
+                "predictor": self.predictor.document(),
+                "reference": _measured(space, self.reference_codes, self.reference),
+                "holdout": _measured(space, self.holdout_codes, self.holdout),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], space: SearchSpace | None = None) -> Calibration:
+        """What `save` wrote to `path`; `space` is the predictor's own when it is already built.
+
+        Raises:
+            ValueError: when the file cannot be read, is of another version, or of another space.
+        """
+        data = read_json(path, "a calibration")
+        if data.get("version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} is of format version {data.get('version')!r}, this release reads {FORMAT_VERSION}: calibrate anew"
+            )
+        try:
+            predictor = from_document(data["predictor"], space)
+            reference_codes, reference = _read_measured(predictor.space, data["reference"])
+            holdout_codes, holdout = _read_measured(predictor.space, data["holdout"])
+            return cls(
+                Device(**data["device"]),
+                data["fingerprint"],
+                predictor,
+                reference_codes,
+                reference,
+                holdout_codes,
+                holdout,
+                data["errors"],
+                data["macs_spearman"],
+                Protocol(**data["protocol"]),
+                data["seconds"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not hold a calibration: {error!r}") from error
+
+
+def calibrate(
+    space: SearchSpace,
+    device: Device,
+    predictor: str = "nonnegative",
+    samples: int = 10,
+    holdout: int = 20,
+    phase: str = "inference",
+    seed: int = 0,
+    progress: Progress | None = None,
+    **protocol: Any,
+) -> Calibration:
+    """Measure a reference set on `device`, fit a predictor to it, and test it on other architectures.
+
+    Reference set and holdout are timed together, round after round, so that both see the same machine. The predictor
+    is never fitted to the holdout.
+
+    Args:
+        space: the search space.
+        device: where to measure.
+        predictor: a name that `get` knows.
+        samples: size of the reference set.
+        holdout: number of random other architectures, 2 or more.
+        phase: one of `space.phases`.
+        seed: of the holdout, and of the order of the measurements.
+        progress: as for `measure`.
+        protocol: `rounds`, `repeats`, `max_seconds`, `target_error`, as for `measure`.
+
+    Raises:
+        ValueError: when the predictor is unknown, the space has fewer than `samples + holdout` architectures, or a
+            number is out of its range.
+    """
+    started = monotonic()
+    settings = Protocol(**protocol, seed=seed)
+    fitted = get(predictor)(space, phase)
+    if samples < fitted.min_samples:
+        raise ValueError(f"predictor {predictor!r} needs {fitted.min_samples} samples or more, not {samples}")
+    reference = reference_set(space, phase, samples)
+    others = _others(space, reference, holdout, seed)
+    marks = fingerprint(device)
+    measured = measure_architectures(device, space, [*reference, *others], phase, progress=progress, **asdict(settings))
+    reference_codes, holdout_codes = space.codes(reference), space.codes(others)
+    fitted.calibrate(reference_codes, _latencies_ms(measured[:samples]))
+    holdout_ms = _latencies_ms(measured[samples:])
+    return Calibration(
+        device=device,
+        fingerprint=marks,
+        predictor=fitted,
+        reference_codes=reference_codes,
+        reference=tuple(measured[:samples]),
+        holdout_codes=holdout_codes,
+        holdout=tuple(measured[samples:]),
+        errors=metrics.errors(fitted.predict(holdout_codes), holdout_ms),
+        macs_spearman=metrics.spearman(space.macs(holdout_codes, phase), holdout_ms),
+        protocol=settings,
+        seconds=monotonic() - started,
+    )
+
+
+def _others(space: SearchSpace, reference: Sequence[Architecture], n: int, seed: int) -> list[Architecture]:
+    """`n` random architectures that are not in `reference`."""
+    needed = len(reference) + n
+    if n < 2:
+        raise ValueError(f"holdout is 2 architectures or more, not {n}: the error is measured on them")
+    if needed > space.size:
+        raise ValueError(
+            f"space {space.name!r} has {space.size} architectures, fewer than the {needed} of samples and holdout"
+        )
+    known = set(reference)
+    return [architecture for architecture in space.sample(needed, seed) if architecture not in known][:n]
+
+
+def _latencies_ms(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
+    return np.array([measurement.latency_ms for measurement in measurements])
+
+
+def _measured(space: SearchSpace, codes: Codes, measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    return [
+        {"architecture": architecture.values, **asdict(measurement)}
+        for architecture, measurement in zip(space.architectures(codes), measurements, strict=True)
+    ]
+
+
+def _read_measured(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> tuple[Codes, tuple[Measurement, ...]]:
+    architectures = [Architecture(space.name, tuple(row["architecture"].items())) for row in rows]
+    measurements = [{name: value for name, value in row.items() if name != "architecture"} for row in rows]
+    return space.codes(architectures), tuple(
+        Measurement(**{**row, "samples_ms": tuple(row["samples_ms"])}) for row in measurements
+    )

@@ -1,0 +1,1 @@
+"""Devices: where networks are timed, and how."""

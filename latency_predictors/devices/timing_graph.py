@@ -1,0 +1,197 @@
+"""ONNX models to be timed, built from a workload with random weights in tens of milliseconds.
+
+Exporting a network takes seconds; its latency depends on operators and shapes only, and those a workload has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from search_spaces.workload import Op, Shape, Workload
+
+OPSET = 20
+IR_VERSION = 10
+_POOL = 65_521  # prime, so that repeats of the pool do not line up with the rows of a weight
+
+
+def timing_graph(workload: Workload, batch: int = 1, seed: int = 0) -> bytes:
+    """An ONNX model that runs the operators of `workload` on random weights.
+
+    Its inputs are called `input0`, `input1`, ...; its outputs `output0`, ... The operators are those of torch's
+    exporter. Weights are scaled so that activations keep their size from layer to layer.
+
+    Args:
+        workload: traced with batch 1.
+        batch: factor of the first dimension of every activation.
+        seed: of the weights.
+
+    Raises:
+        ValueError: when an operator is of an unknown kind (naming it), or `batch` is less than 1.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is 1 or more, not {batch}")
+    graph = _Graph(workload, batch, seed)
+    for op in workload.ops:
+        if op.kind not in _WRITERS:
+            raise ValueError(
+                f"operator kind {op.kind!r} has no ONNX form in latency_predictors/devices/timing_graph.py"
+            )
+        _WRITERS[op.kind](graph, op)
+    return graph.serialised()
+
+
+class _Graph:
+    """The model being written. Constants go straight into it: onnx.helper would copy all weights several times."""
+
+    def __init__(self, workload: Workload, batch: int, seed: int) -> None:
+        self.workload, self.batch = workload, batch
+        self.model = onnx.ModelProto(ir_version=IR_VERSION, opset_import=[helper.make_opsetid("", OPSET)])
+        self.model.graph.name = "timing"
+        self.names = {number: f"input{index}" for index, number in enumerate(workload.inputs)}
+        self.shapes = dict(zip(workload.inputs, workload.input_shapes, strict=True))
+        self._pool = np.random.default_rng(seed).standard_normal(_POOL, dtype=np.float32)
+
+    def append(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
+        self.model.graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
+
+    def node(self, op: Op, kind: str, *constants: str, **attributes: Any) -> None:
+        """The node of `op`: its inputs, then `constants`."""
+        inputs = [self.names[number] for number in op.inputs]
+        self.append(kind, [*inputs, *constants], self.output(op), **attributes)
+
+    def output(self, op: Op) -> str:
+        """The name of the result of `op`, known from now on."""
+        (number,) = op.outputs
+        self.shapes[number] = op.output_shape
+        return self.names.setdefault(number, f"tensor{number}")
+
+    def constant(self, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        tensor = self.model.graph.initializer.add()
+        tensor.name = f"constant{len(self.model.graph.initializer)}"
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+        tensor.dims.extend(values.shape)
+        tensor.raw_data = values.tobytes()
+        return str(tensor.name)
+
+    def random(self, shape: Shape, scale: float) -> str:
+        """Normal values. A few thousand are drawn and repeated: drawing millions would take most of the time."""
+        return self.constant(np.resize(self._pool * np.float32(scale), shape))
+
+    def batched(self, shape: Shape) -> list[int]:
+        return [shape[0] * self.batch, *shape[1:]]
+
+    def serialised(self) -> bytes:
+        graph = self.model.graph
+        graph.input.extend(self._value(self.names[number], number) for number in self.workload.inputs)
+        for index, number in enumerate(self.workload.outputs):
+            self.append("Identity", [self.names[number]], f"output{index}")
+            graph.output.append(self._value(f"output{index}", number))
+        return bytes(self.model.SerializeToString())
+
+    def _value(self, name: str, number: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, self.batched(self.shapes[number]))
+
+
+def _conv(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    graph.node(
+        op,
+        "Conv",
+        *_weights(graph, op.weights, prod(op.weights[0][1:])),
+        kernel_shape=op.weights[0][2:],
+        strides=attributes["stride"],
+        pads=(vertical, horizontal, vertical, horizontal),
+        dilations=attributes["dilation"],
+        group=attributes["groups"],
+    )
+
+
+def _linear(graph: _Graph, op: Op) -> None:
+    rows, columns = op.weights[0]
+    if len(op.output_shape) == 2:
+        shapes = ((columns, rows), *op.weights[1:])  # as torch stores and exports it
+        graph.node(op, "Gemm", *_weights(graph, shapes, rows), transB=1)
+        return
+    weight, *bias = _weights(graph, op.weights, rows)
+    if not bias:
+        graph.node(op, "MatMul", weight)
+        return
+    product = f"{graph.output(op)}_product"
+    graph.append("MatMul", [graph.names[op.inputs[0]], weight], product)
+    graph.append("Add", [product, *bias], graph.output(op))
+
+
+def _weights(graph: _Graph, shapes: tuple[Shape, ...], fan_in: int) -> list[str]:
+    """Weight (He et al., ICCV 2015) and, when there is one, a small bias."""
+    weight, *biases = shapes
+    return [graph.random(weight, sqrt(2 / fan_in)), *(graph.random(bias, 0.01) for bias in biases)]
+
+
+def _batch_norm(graph: _Graph, op: Op) -> None:
+    (channels,) = op.weights[0]
+    one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    graph.node(op, "BatchNormalization", *map(graph.constant, (one, zero, zero, one)))
+
+
+def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        # With a constant as the second operand; 0 or 1 would be optimised away.
+        constants = [graph.constant(np.array(0.9, np.float32))] if len(op.inputs) == 1 else []
+        graph.node(op, kind, *constants)
+
+    return write
+
+
+def _mean(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    axes = graph.constant(np.array(attributes["axes"], np.int64))
+    graph.node(op, "ReduceMean", axes, keepdims=int(bool(attributes["keepdim"])))
+
+
+def _reshape(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Reshape", graph.constant(np.array(graph.batched(op.output_shape), np.int64)))
+
+
+def _clip(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    bounds = [np.array(attributes[bound], np.float32) for bound in ("min", "max")]
+    graph.node(op, "Clip", *map(graph.constant, bounds))
+
+
+def _silu(graph: _Graph, op: Op) -> None:
+    source, gate = graph.names[op.inputs[0]], f"{graph.output(op)}_gate"
+    graph.append("Sigmoid", [source], gate)
+    graph.append("Mul", [source, gate], graph.output(op))
+
+
+def _plain(kind: str, **attributes: Any) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        graph.node(op, kind, **attributes)
+
+    return write
+
+
+_WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
+    "conv": _conv,
+    "linear": _linear,
+    "batch_norm": _batch_norm,
+    "mean": _mean,
+    "reshape": _reshape,
+    "add": _arithmetic("Add"),
+    "mul": _arithmetic("Mul"),
+    "clip": _clip,
+    "relu": _plain("Relu"),
+    "hardswish": _plain("HardSwish"),
+    "hardsigmoid": _plain("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "sigmoid": _plain("Sigmoid"),
+    "silu": _silu,
+    "gelu": _plain("Gelu"),
+}

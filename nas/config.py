@@ -1,0 +1,197 @@
+"""The configuration of a run: strict and typed, so that a slip is an error before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nas.errors import UsageError
+from search_spaces import nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SpaceConfig(_Section):
+    """The search space and the options that it is made with (`nas spaces NAME` lists them)."""
+
+    name: str = "convnet"
+    options: dict[str, Any] = {}
+
+
+class AugmentationConfig(_Section):
+    """Random changes to training images; what is left out is not done."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    translation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    cutout: Annotated[int, Field(ge=0)] = 0
+
+
+class TaskConfig(_Section):
+    """Images and labels: `digits`, a `.npz` file or a folder of images. Without `augmentation` a default is used that
+    fits the images: crops and flips for colour photographs, small affine changes for digits and letters."""
+
+    data: str = "digits"
+    size: Positive | None = None
+    validation: Fraction = 0.15
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augmentation: AugmentationConfig | None = None
+
+
+class TrainingConfig(_Section):
+    """How the supernet is trained."""
+
+    random_paths: Annotated[int, Field(ge=0)] = 1
+    epochs: Positive = 30
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+
+class CalibrationConfig(_Section):
+    """How many networks are measured on the device: to fit the latency predictor, and to test it."""
+
+    predictor: str = "nonnegative"
+    samples: Annotated[int, Field(ge=3)] = 10
+    holdout: Annotated[int, Field(ge=2)] = 20
+    max_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+
+class SearchConfig(_Section):
+    """What is optimised, within which limits, with how many evaluated networks."""
+
+    objectives: Annotated[list[str], Field(min_length=2)] = ["accuracy", "latency_ms.local"]
+    limits: list[str] = []
+    evaluations: Positive = 100
+    population: Annotated[int, Field(ge=2)] = 20
+    recalibration_images: Positive = 500
+
+
+class ExportConfig(_Section):
+    """Which network of the front is delivered: the best one by `maximize` or `minimize` among those within `where`."""
+
+    where: list[str] = []
+    maximize: str | None = None
+    minimize: str | None = None
+
+
+class RunConfig(_Section):
+    """Everything that a run depends on."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    directory: str | None = None
+    seed: int = 0
+    devices: list[str] = ["local"]
+    space: SpaceConfig = SpaceConfig()
+    task: TaskConfig = TaskConfig()
+    training: TrainingConfig = TrainingConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    search: SearchConfig = SearchConfig()
+    export: ExportConfig = ExportConfig()
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the run is kept: `directory`, or `runs/<name>` below the working directory."""
+        return Path(self.directory) if self.directory else Path("runs") / self.name
+
+    def to_yaml(self) -> str:
+        """Every key with its value, readable by `load`."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
+
+def packaged() -> dict[str, Path]:
+    """Configurations that come with Nasmyth, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "configs").glob("*.yaml"))}
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration in a YAML file, or the packaged one of that name.
+
+    Args:
+        source: path of a file, or a name such as `quickstart`.
+        overrides: `key=value` with a dotted key and a YAML value, such as `search.evaluations=50`.
+
+    Raises:
+        UsageError: when there is no such file, or a key or a value is wrong (the message says what it takes).
+    """
+    path = Path(source)
+    if not path.exists() and str(source) in packaged():
+        path = packaged()[str(source)]
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        known = ", ".join(packaged())
+        raise UsageError(f"there is no configuration {str(source)!r}; give a YAML file or one of: {known}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} must hold keys and values, such as 'name: my-run'")
+    for override in overrides:
+        _override(data, override)
+    data.setdefault("name", path.stem)
+    return parse(data, str(path))
+
+
+def parse(data: Any, source: str = "configuration") -> RunConfig:
+    """Check plain data against the types of `RunConfig`.
+
+    Raises:
+        UsageError: naming the first wrong key, and the nearest known one or what the value should be.
+    """
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_sentence(error)}") from error
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UsageError(f"--set takes key=value, such as search.evaluations=50, not {text!r}")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"--set {text}: {section!r} is not a section")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not readable YAML") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    path = [part for part in problem["loc"] if isinstance(part, str)]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields(path[:-1]))
+        return f"unknown key {key!r}{nearest(path[-1], known)}; known here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"{key!r} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+
+
+def _fields(sections: Iterable[str]) -> dict[str, Any]:
+    model: Any = RunConfig
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return dict(model.model_fields)

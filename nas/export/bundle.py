@@ -1,0 +1,164 @@
+"""The bundle: a directory that holds one exported network and all that is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+import search_spaces
+from nas.errors import CheckFailed, UsageError
+from nas.files import read_json, read_tensors, write_bytes, write_json
+from search_spaces import Architecture, SearchSpace
+
+FORMAT_VERSION = 1
+MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
+    "model.onnx",
+    "architecture.json",
+    "weights.safetensors",
+    "manifest.json",
+    "README.md",
+)
+
+_USAGE = """# {title}
+
+An image classifier found by Nasmyth, for images of {height} x {width} pixels and {channels} channel(s).
+
+```python
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+logits = session.run(None, {{"{name}": ((images / 255 - {mean}) / {std}).astype(np.float32)}})[0]
+```
+
+`images` has the shape (n, {channels}, {height}, {width}) and values from 0 to 255; the classes are
+{classes}.
+
+`manifest.json` tells where the network comes from, what was predicted of it and the hashes of all files;
+`nas verify .` checks the network on this machine.
+"""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported network on disk.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What is known of the network.
+
+        Raises:
+            UsageError: when there is no bundle here, or one of another version.
+        """
+        if not (self.path / MANIFEST).exists():
+            raise UsageError(f"{self.path} is not a bundle: it has no {MANIFEST}; 'nas export' makes one")
+        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        version = manifest.get("version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
+            raise UsageError(f"{self.path} is a bundle of version {version!r}, this release reads {FORMAT_VERSION}")
+        return manifest
+
+    def check_files(self) -> None:
+        """Compare every file with its hash in the manifest.
+
+        Raises:
+            CheckFailed: when one is missing or was changed.
+        """
+        for name, expected in self.manifest["files"].items():
+            # Only plain names are followed: a manifest must not point elsewhere.
+            file = self.path / Path(name).name
+            if not file.exists():
+                raise CheckFailed(f"{file} is missing; export the network again")
+            if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+                raise CheckFailed(f"{file} was changed after the export (its hash differs); export the network again")
+
+    @property
+    def model(self) -> bytes:
+        """The ONNX model."""
+        return (self.path / MODEL).read_bytes()
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space of the architecture."""
+        space = self.manifest["space"]
+        return search_spaces.get(space["name"], **space["options"])
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """What was exported."""
+        return Architecture.from_json((self.path / ARCHITECTURE).read_text())
+
+    def network(self) -> nn.Module:
+        """The torch network with its weights, in evaluation mode."""
+        network = self.space.build(self.architecture)
+        network.load_state_dict(read_tensors(self.path / WEIGHTS))
+        return network.eval()
+
+
+def write_bundle(
+    path: Path, model: bytes, network: nn.Module, architecture: Architecture, manifest: Mapping[str, Any]
+) -> Bundle:
+    """Write a bundle to a temporary directory and move it to `path`, in place of an older one.
+
+    Args:
+        manifest: what is known, without version and hashes; with `input` (name, shape, mean, std) and `classes`.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shape = manifest["input"]["shape"]
+    readme = _USAGE.format(
+        title=path.name,
+        name=manifest["input"]["name"],
+        channels=shape[1],
+        height=shape[2],
+        width=shape[3],
+        mean=_array(manifest["input"]["mean"]),
+        std=_array(manifest["input"]["std"]),
+        classes=", ".join(manifest["classes"]),
+    )
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    contents = {
+        MODEL: model,
+        ARCHITECTURE: (architecture.to_json() + "\n").encode(),
+        WEIGHTS: save(weights),
+        README: readme.encode(),
+    }
+    for name, content in contents.items():
+        write_bytes(temporary / name, content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_json(temporary / MANIFEST, {"version": FORMAT_VERSION, **manifest, "files": hashes})
+    _replace_directory(temporary, path)
+    return Bundle(path)
+
+
+def _array(values: list[float]) -> str:
+    rounded = json.dumps([round(value, 6) for value in values])
+    return f"np.array({rounded}).reshape(-1, 1, 1)"
+
+
+def _replace_directory(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(path)
+        return
+    if not (path / MANIFEST).exists() and any(path.iterdir()):
+        shutil.rmtree(temporary)
+        raise UsageError(f"{path} exists and is not a bundle; choose another directory")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    path.rename(old)
+    temporary.rename(path)
+    shutil.rmtree(old)

@@ -1,0 +1,71 @@
+"""From an evaluated network of a run to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.export.bundle import Bundle, write_bundle
+from nas.export.onnx_model import to_onnx
+from nas.search.worker import Evaluation
+from nas.stages import Stages, versions
+from search_spaces import Architecture
+
+REFERENCES = 3
+
+
+def deliver(stages: Stages, chosen: Evaluation, limits: list[str], path: Path) -> Bundle:
+    """Extract, recalibrate and export a network, and write its bundle to `path`.
+
+    Raises:
+        UsageError: when `path` holds something else than a bundle.
+    """
+    network = stages.evaluator.network(chosen.architecture)
+    return export_network(stages, network, chosen, limits, path)
+
+
+def export_network(
+    stages: Stages, network: nn.Module, chosen: Evaluation, limits: list[str], path: Path
+) -> Bundle:
+    """Write the bundle of a network that is ready for use."""
+    space, task = stages.space, stages.task
+    inputs = stages.supernet.example_inputs(chosen.architecture)
+    name, example = next(iter(inputs.items()))
+    codes = space.codes([chosen.architecture])
+    manifest = {
+        "run": stages.config.name,
+        "versions": versions(),
+        "space": {"name": space.name, "options": dict(space.options), "fingerprint": space.fingerprint},
+        "architecture": chosen.architecture.key,
+        "trial": chosen.number,
+        "input": {"name": name, "shape": list(example.shape), "mean": list(task.mean), "std": list(task.std)},
+        "classes": list(task.classes),
+        "task": stages.config.task.model_dump(mode="json"),
+        "seed": stages.config.seed,
+        "data_fingerprint": task.fingerprint,
+        "metrics": dict(chosen.metrics),
+        "limits": limits,
+        "weights_mb": space.workload(chosen.architecture).costs()["weight_bytes"] / 1e6,
+        "devices": {name: _device(stages, name, codes) for name in stages.config.devices},
+    }
+    return write_bundle(path, to_onnx(network, inputs), network, chosen.architecture, manifest)
+
+
+def _device(stages: Stages, name: str, codes: Any) -> dict[str, Any]:
+    """What was predicted for a device, and some networks that tell later how fast the machine then is."""
+    calibration = stages.calibrations[name]
+    prediction = calibration.predictor.predict(codes)
+    architectures: list[Architecture] = stages.space.architectures(calibration.reference_codes[:REFERENCES])
+    return {
+        "device": calibration.device.document(),
+        "fingerprint": dict(calibration.fingerprint),
+        "mean_ms": float(prediction.mean_ms[0]),
+        "low_ms": float(prediction.low_ms[0]),
+        "high_ms": float(prediction.high_ms[0]),
+        "references": [
+            {"values": architecture.values, "latency_ms": measurement.latency_ms}
+            for architecture, measurement in zip(architectures, calibration.reference[:REFERENCES], strict=True)
+        ],
+    }

@@ -1,0 +1,34 @@
+"""Choosing one of the evaluated networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.errors import CheckFailed
+from nas.search.limits import Limit
+from nas.search.metrics import Direction
+from nas.search.worker import Evaluation
+
+
+def select(
+    evaluations: Sequence[Evaluation], limits: Sequence[Limit], metric: str, direction: Direction
+) -> Evaluation:
+    """The best network within the limits; of equal ones the one that was evaluated first.
+
+    A limit on a latency is compared with the upper end of the predicted interval.
+
+    Raises:
+        CheckFailed: when no network keeps all limits; the message tells how near the nearest one comes.
+    """
+    if not evaluations:
+        raise CheckFailed("no network was evaluated yet; 'nas search' does it")
+    kept = [e for e in evaluations if all(limit.missed_by(e.metrics) <= 0 for limit in limits)]
+    if not kept:
+        limit = max(limits, key=lambda limit: min(limit.missed_by(e.metrics) for e in evaluations))
+        nearest = min(limit.missed_by(e.metrics) for e in evaluations) * limit.sign + limit.value
+        raise CheckFailed(
+            f"none of the {len(evaluations)} evaluated networks keeps {' and '.join(map(str, limits))} "
+            f"(the nearest to '{limit}' has {nearest:.4g}); loosen the limit or evaluate more networks"
+        )
+    sign = 1 if direction == "maximize" else -1
+    return max(kept, key=lambda e: (sign * e.metrics[metric], -e.number))

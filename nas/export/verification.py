@@ -1,0 +1,201 @@
+"""Verification of a bundle on a device: same outputs, same accuracy, measured latency, limits met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latency_predictors import Device, measure
+from latency_predictors.devices.backend import Session
+from latency_predictors.devices.timing_graph import timing_graph
+from nas.config import TaskConfig
+from nas.export.bundle import Bundle
+from nas.export.check import Check
+from nas.search.limits import Limit, parse
+from nas.stages import load_task
+from nas.tasks import ImageClassification
+from search_spaces import Architecture
+from search_spaces.supernet import resize
+
+BATCH_SIZES = (1, 4)
+PARITY = 1e-4
+#: What the graphs of the calibration and an exported graph may differ in latency, beyond the interval.
+LATENCY_TOLERANCE = 0.1
+SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        device: its name.
+        checks: each passed or not.
+        measured: figures by name: `latency_ms`, `median_ms`, `repeat_error`, `drift`, `accuracy`, `test_accuracy`,
+            `model_mb`, `parity`.
+    """
+
+    device: str
+    checks: tuple[Check, ...]
+    measured: dict[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        checks = [asdict(check) for check in self.checks]
+        return {"device": self.device, "passed": self.passed, "checks": checks, "measured": self.measured}
+
+    @classmethod
+    def from_document(cls, data: dict[str, Any]) -> Verification:
+        """Inverse of `document`."""
+        return cls(data["device"], tuple(Check(**check) for check in data["checks"]), data["measured"])
+
+
+class Verifier:
+    """Verifies one bundle on one device.
+
+    Args:
+        bundle: whose files are checked first.
+        device: where the model runs.
+        seed: of the random inputs of the parity check, and of the order of measurements.
+
+    Raises:
+        CheckFailed: when a file of the bundle was changed.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device, seed: int = 0) -> None:
+        bundle.check_files()
+        self.bundle, self.device, self.seed = bundle, device, seed
+        self.session = device.make_backend().prepare(bundle.model)
+        self.measured: dict[str, float] = {}
+
+    def run(self) -> Verification:
+        """Make all checks; a failed one does not stop the others."""
+        checks = [*self._parity(), *self._accuracy(), *self._latency(), *self._limits(), self._size()]
+        return Verification(self.device.name, tuple(checks), self.measured)
+
+    def _parity(self) -> Iterator[Check]:
+        network = self.bundle.network()
+        generator = torch.Generator().manual_seed(self.seed)
+        worst = 0.0
+        for batch in BATCH_SIZES:
+            shape = (batch, *self.bundle.manifest["input"]["shape"][1:])
+            images = torch.randn(shape, generator=generator)
+            with torch.inference_mode():
+                expected = network(images)
+            difference = (self._logits(images) - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
+            worst = max(worst, float(difference))
+            yield Check(
+                f"outputs equal torch's, batch {batch}",
+                bool(difference <= PARITY),
+                f"relative difference <= {PARITY:g}",
+                f"{float(difference):.2g}",
+            )
+        self.measured["parity"] = worst
+
+    def _logits(self, images: Tensor) -> Tensor:
+        outputs = self.session.run({self.bundle.manifest["input"]["name"]: images.contiguous().numpy()})
+        return torch.from_numpy(np.asarray(next(iter(outputs.values()))))
+
+    def _accuracy(self) -> Iterator[Check]:
+        manifest = self.bundle.manifest
+        task = load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
+        if task.fingerprint != manifest["data_fingerprint"]:
+            yield Check("accuracy", False, f"the images of the study ({manifest['data_fingerprint']})", task.fingerprint)
+            return
+        expected = manifest["metrics"]["accuracy"]
+        found = self._share_correct(task, "validation")
+        # Sums in another order may turn single images that two classes tie for.
+        allowed = 1.5 / len(task.validation)
+        self.measured |= {"accuracy": found, "test_accuracy": self._share_correct(task, "test")}
+        yield Check(
+            "accuracy on validation images", abs(found - expected) <= allowed, f"{100 * expected:.2f} %",
+            f"{100 * found:.2f} %",
+        )  # fmt: skip
+
+    def _share_correct(self, task: ImageClassification, split: str) -> float:
+        size = tuple(self.bundle.manifest["input"]["shape"][2:])
+        correct = seen = 0
+        for images, target in task.batches(split, 250):
+            correct += task.correct(self._logits(resize(images, size)), target)
+            seen += len(target)
+        return correct / seen
+
+    def _latency(self) -> Iterator[Check]:
+        known = self.bundle.manifest["devices"].get(self.device.name)
+        references = known["references"] if known else []
+        graphs = [self._reference_graph(reference["values"]) for reference in references]
+        measurement, *others = measure(self.device, [self.bundle.model, *graphs], rounds=24, seed=self.seed)
+        self.measured |= {
+            "latency_ms": measurement.latency_ms,
+            "median_ms": measurement.median_ms,
+            "repeat_error": measurement.repeat_error,
+        }
+        if not known:
+            return
+        pairs = zip(others, references, strict=True)
+        drift = float(np.median([now.latency_ms / then["latency_ms"] for now, then in pairs]))
+        self.measured["drift"] = drift
+        low, high = (drift * known[end] for end in ("low_ms", "high_ms"))
+        yield Check(
+            f"latency on {self.device.name} as predicted",
+            low * (1 - LATENCY_TOLERANCE) <= measurement.latency_ms <= high * (1 + LATENCY_TOLERANCE),
+            f"{drift * known['mean_ms']:.4g} ms ({low:.4g} to {high:.4g}; the machine runs {_speed(drift)})",
+            f"{measurement.latency_ms:.4g} ms",
+        )
+
+    def _reference_graph(self, values: dict[str, Any]) -> bytes:
+        architecture = Architecture(self.bundle.space.name, tuple(values.items()))
+        return timing_graph(self.bundle.space.workload(architecture))
+
+    def _limits(self) -> Iterator[Check]:
+        for limit in map(parse, self.bundle.manifest["limits"]):
+            found = self._found(limit)
+            if found is not None:
+                yield Check(f"limit on {limit.metric}", limit.violation(found) <= 0, str(limit), f"{found:.4g}")
+
+    def _found(self, limit: Limit) -> float | None:
+        """What is now known of a limited metric; nothing of the latency on other devices."""
+        kind, _, device = limit.metric.partition(".")
+        if kind == "latency_ms":
+            return self.measured["latency_ms"] if device == self.device.name else None
+        if kind == "accuracy":
+            return self.measured.get("accuracy")
+        return float(self.bundle.manifest["metrics"][limit.metric])
+
+    def _size(self) -> Check:
+        found = len(self.bundle.model) / 1e6
+        expected = self.bundle.manifest["weights_mb"]
+        self.measured["model_mb"] = found
+        return Check(
+            "size of model.onnx",
+            found <= expected * (1 + SIZE_TOLERANCE) + GRAPH_MB,
+            f"about {expected:.3g} MB of weights",
+            f"{found:.3g} MB",
+        )
+
+
+def _speed(drift: float) -> str:
+    """How fast the machine is now against its calibration."""
+    return f"{abs(drift - 1):.0%} {'slower' if drift > 1 else 'faster'} than when it was calibrated"
+
+
+def verify(bundle: Bundle, device: Device) -> Verification:
+    """Check outputs, accuracy, latency, limits and size of `bundle` on `device`.
+
+    Raises:
+        CheckFailed: when a file of the bundle was changed.
+    """
+    return Verifier(bundle, device).run()
+
+
+__all__ = ["Check", "Session", "Verification", "Verifier", "verify"]

@@ -1,0 +1,144 @@
+"""The whole chain, and its parts as functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latency_predictors import Device
+from nas.config import RunConfig
+from nas.errors import UsageError
+from nas.export.bundle import Bundle
+from nas.export.delivery import deliver
+from nas.export.selection import select
+from nas.export.verification import Verification, verify
+from nas.files import read_json, write_json
+from nas.progress import Reporter
+from nas.report.data import ReportData
+from nas.report.gather import gather
+from nas.runs import Run
+from nas.search.limits import parse_all
+from nas.search.metrics import find
+from nas.search.worker import Evaluation
+from nas.stages import Stages
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        path: the run's directory.
+        report: everything that its report shows.
+        bundle: the exported network.
+        verification: of the bundle on the first device.
+    """
+
+    path: Path
+    report: ReportData
+    bundle: Bundle
+    verification: Verification
+
+
+def open_stages(config: RunConfig, reporter: Reporter | None = None) -> Stages:
+    """The stages of a configuration; its run's directory is made, or checked."""
+    return Stages(Run.open(config), config, reporter)
+
+
+def existing_stages(path: Path, reporter: Reporter | None = None) -> Stages:
+    """The stages of a run that was started before."""
+    return Stages(*Run.existing(path), reporter)
+
+
+def run(config: RunConfig, reporter: Reporter | None = None) -> Result:
+    """Calibrate, train, search, export, verify, report; stages that were done before are not done again.
+
+    Calibration comes first, so that a limit which no network can meet is found before the long work.
+
+    Raises:
+        CheckFailed: when no network can keep the limits.
+        UsageError: when configuration, data and run do not fit together.
+    """
+    stages = open_stages(config, reporter)
+    with stages.run.exclusive():
+        _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
+        stages.calibrate()
+        _ = stages.objectives
+        stages.check_limits()
+        stages.train()
+        stages.search()
+        bundle = _export_chosen(stages)
+        verification = _verify_chosen(stages, bundle)
+        report = write_report(stages, stages.run.report_file)
+    return Result(stages.run.path, report, bundle, verification)
+
+
+def write_report(stages: Stages, path: Path) -> ReportData:
+    """Write the HTML report of a run."""
+    from nas.report.html import write
+
+    stages.reporter.say(f"report: {path}")
+    data = gather(stages)
+    write(data, path)
+    return data
+
+
+def choose(
+    stages: Stages, where: list[str] | None = None, maximize: str | None = None, minimize: str | None = None
+) -> tuple[Evaluation, list[str]]:
+    """The best evaluated network within limits, and those limits.
+
+    Args:
+        where: limits such as `latency_ms.local <= 5`, beside those of the study.
+        maximize: metric of which more is better; by default the study's first objective decides.
+        minimize: metric of which less is better.
+
+    Raises:
+        UsageError: when a metric is unknown, or two are to be optimised.
+        CheckFailed: when no network keeps the limits.
+    """
+    if maximize and minimize:
+        raise UsageError("give either a metric to maximize or one to minimize, not both")
+    extra = parse_all(where or [], stages.metrics)
+    limits = [*stages.limits, *(limit for limit in extra if limit not in stages.limits)]
+    wanted = find(maximize or minimize or stages.objectives[0].name, stages.metrics)
+    direction = "maximize" if maximize else "minimize" if minimize else wanted.direction
+    return select(stages.evaluations(), limits, wanted.name, direction), [str(limit) for limit in limits]
+
+
+def export(
+    stages: Stages,
+    path: Path,
+    where: list[str] | None = None,
+    maximize: str | None = None,
+    minimize: str | None = None,
+) -> Bundle:
+    """Choose a network as `choose` does and write its bundle to `path`."""
+    chosen, limits = choose(stages, where, maximize, minimize)
+    stages.reporter.say(f"export network {chosen.number} to {path}")
+    return deliver(stages, chosen, limits, path)
+
+
+def _export_chosen(stages: Stages) -> Bundle:
+    wanted = stages.config.export
+    chosen, limits = choose(stages, wanted.where, wanted.maximize, wanted.minimize)
+    bundle = Bundle(stages.run.bundle)
+    if bundle.path.exists():
+        manifest = bundle.manifest
+        if (manifest["architecture"], manifest["limits"]) == (chosen.architecture.key, limits):
+            return bundle
+    return export(stages, stages.run.bundle, wanted.where, wanted.maximize, wanted.minimize)
+
+
+def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
+    """Verify, unless this very bundle passed before."""
+    device, file = stages.config.devices[0], stages.run.verification_file
+    if file.exists():
+        stored = read_json(file)
+        verification = Verification.from_document(stored["verification"])
+        if stored["files"] == bundle.manifest["files"] and verification.passed:
+            return verification
+    stages.reporter.say(f"verify on {device}")
+    verification = verify(bundle, Device.load(device))
+    write_json(file, {"files": bundle.manifest["files"], "verification": verification.document()})
+    return verification

@@ -1,0 +1,30 @@
+"""The report of a search: one self-contained HTML page (`nas.report.html`) and tables for the terminal
+(`nas.report.tables`), both made from a `ReportData`."""
+
+from __future__ import annotations
+
+from nas.report.data import (
+    CalibrationData,
+    Check,
+    Chosen,
+    Evaluation,
+    Objective,
+    ReportData,
+    TrainingRow,
+)
+from nas.report.pareto import Direction, hypervolume, hypervolume_history, pareto_front, reference_point
+
+__all__ = [
+    "CalibrationData",
+    "Check",
+    "Chosen",
+    "Direction",
+    "Evaluation",
+    "Objective",
+    "ReportData",
+    "TrainingRow",
+    "hypervolume",
+    "hypervolume_history",
+    "pareto_front",
+    "reference_point",
+]

@@ -1,0 +1,191 @@
+"""What a report tells, independent of where it was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.report.pareto import Direction, pareto_front
+from search_spaces import Architecture, SearchSpace
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the search optimises.
+
+    Attributes:
+        name: of the metric, such as `accuracy` or `latency_ms.local` (after the dot: the device).
+        direction: `maximize` or `minimize`.
+        unit: shown behind its values; empty for the unit that the name ends with (`_ms`, `_mb`, `_mj`, `_m`).
+    """
+
+    name: str
+    direction: Direction
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated network.
+
+    Attributes:
+        number: of the evaluation in its study.
+        architecture: what was evaluated.
+        metrics: all objectives, all limited metrics, and more. Fractions for accuracies.
+            `latency_low_ms.DEVICE` and `latency_high_ms.DEVICE` are the interval of `latency_ms.DEVICE`.
+        feasible: whether it keeps all limits.
+    """
+
+    number: int
+    architecture: Architecture
+    metrics: Mapping[str, float]
+    feasible: bool
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationData:
+    """Measured and predicted latencies of one device, in milliseconds.
+
+    Attributes:
+        device: its name.
+        predictor: name of the predictor.
+        reference_measured_ms: of the networks that the predictor was fitted to, shape (r,).
+        reference_predicted_ms: of the same networks.
+        holdout_measured_ms: of networks that were not used for fitting, shape (h,).
+        holdout_predicted_ms: of the same networks.
+        holdout_low_ms: lower end of their 90 % intervals.
+        holdout_high_ms: upper end.
+        errors: on the holdout: `spearman`, `kendall`, `mdape`, `coverage90` (fractions).
+        macs_spearman: rank correlation of MACs alone with the measured latency, for comparison.
+    """
+
+    device: str
+    predictor: str
+    reference_measured_ms: Floats
+    reference_predicted_ms: Floats
+    holdout_measured_ms: Floats
+    holdout_predicted_ms: Floats
+    holdout_low_ms: Floats
+    holdout_high_ms: Floats
+    errors: Mapping[str, float]
+    macs_spearman: float
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One line of the training record: the losses, by name, after `seconds` of training."""
+
+    step: int
+    epoch: float
+    seconds: float
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the verification: what was expected and what was found, in words and units."""
+
+    name: str
+    passed: bool
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The network that was picked, its metrics (all objectives and all limited ones), and how its export was verified."""
+
+    architecture: Architecture
+    metrics: Mapping[str, float]
+    verification: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that a report shows.
+
+    Attributes:
+        title: of the page.
+        facts: pairs of a name and its text: the space, its size, the task, versions.
+        objectives: the first one is drawn upwards in every plot of the front.
+        limits: largest allowed value, by the name of the metric.
+        evaluations: in the order in which they were completed.
+        space: of all architectures.
+        calibrations: one for each device.
+        training: empty when no supernet was trained.
+        subnet_accuracy: accuracy after training by the name of a subnet, such as `smallest`.
+        chosen: `None` when no network was picked.
+
+    Raises:
+        ValueError: when there is no objective, or a network lacks an objective or a limited metric.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    objectives: tuple[Objective, ...]
+    limits: Mapping[str, float]
+    evaluations: tuple[Evaluation, ...]
+    space: SearchSpace
+    calibrations: tuple[CalibrationData, ...] = ()
+    training: tuple[TrainingRow, ...] = ()
+    subnet_accuracy: Mapping[str, float] = field(default_factory=dict)
+    chosen: Chosen | None = None
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ValueError("a report needs at least one objective")
+        needed = [*(objective.name for objective in self.objectives), *self.limits]
+        for evaluation in self.evaluations:
+            _require(needed, evaluation.metrics, f"evaluation {evaluation.number}")
+        if self.chosen is not None:
+            _require(needed, self.chosen.metrics, "the chosen network")
+
+    @cached_property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of the objectives."""
+        return tuple(objective.direction for objective in self.objectives)
+
+    @cached_property
+    def values(self) -> Floats:
+        """Objectives of all evaluations, shape (evaluations, objectives)."""
+        return self.metric_values(*(objective.name for objective in self.objectives))
+
+    @cached_property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Which evaluations keep all limits, shape (evaluations,)."""
+        return np.array([evaluation.feasible for evaluation in self.evaluations], dtype=bool)
+
+    @cached_property
+    def on_front(self) -> NDArray[np.bool_]:
+        """Which evaluations are on the Pareto front, shape (evaluations,)."""
+        return pareto_front(self.values, self.directions, self.feasible)
+
+    @cached_property
+    def front(self) -> tuple[Evaluation, ...]:
+        """The members of the Pareto front, the best in the first objective first."""
+        name, sign = self.objectives[0].name, -1 if self.directions[0] == "maximize" else 1
+        members = [evaluation for evaluation, on in zip(self.evaluations, self.on_front, strict=True) if on]
+        return tuple(sorted(members, key=lambda evaluation: (sign * evaluation.metrics[name], evaluation.number)))
+
+    def metric_values(self, *names: str) -> Floats:
+        """Values of the named metrics, shape (evaluations, names)."""
+        rows = [[evaluation.metrics[name] for name in names] for evaluation in self.evaluations]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(names))
+
+    def is_chosen(self, architecture: Architecture) -> bool:
+        """Whether this is the picked network."""
+        return self.chosen is not None and self.chosen.architecture == architecture
+
+
+def _require(names: list[str], metrics: Mapping[str, float], owner: str) -> None:
+    missing = [name for name in names if name not in metrics]
+    if missing:
+        raise ValueError(
+            f"{owner} has no metric {', '.join(map(repr, missing))}; it has {', '.join(metrics) or 'none'}"
+        )

@@ -1,0 +1,62 @@
+"""Tables for the terminal; each fits into 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from nas.report import labels
+from nas.report.data import Check, ReportData
+from nas.report.network import stages
+from search_spaces import Architecture, SearchSpace
+
+
+def front_table(data: ReportData) -> Table:
+    """The Pareto front, the best in the first objective first. The chosen network is marked by a star."""
+    metrics = [labels.objective_metric(objective) for objective in data.objectives]
+    table = Table(title=Text(f"{len(data.front)} networks on the front of {len(data.evaluations)} evaluated"))
+    table.add_column("number", justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(Text(metric.title), justify="right")
+    table.add_column("network", overflow="fold")
+    for evaluation in data.front:
+        star = " ★" if data.is_chosen(evaluation.architecture) else ""
+        values = [Text(metric.number(evaluation.metrics[metric.name])) for metric in metrics]
+        table.add_row(str(evaluation.number), *values, evaluation.architecture.key + star)
+    return table
+
+
+def verification_table(checks: Sequence[Check]) -> Table:
+    """What was checked of an export; a failed check says so in capitals."""
+    table = Table(title=Text(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed"))
+    for heading in ("check", "result", "expected", "found"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "result")
+    for check in checks:
+        result = Text("passed", "green") if check.passed else Text("FAILED", "bold red")
+        table.add_row(Text(check.name), result, Text(check.expected), Text(check.found))
+    return table
+
+
+def network_table(space: SearchSpace, architecture: Architecture, phase: str | None = None) -> Table:
+    """The slots of one network in running order, with what each costs in `phase` (by default the space's first)."""
+    rows = stages(space, architecture, phase)
+    macs, parameters = sum(stage.macs for stage in rows), sum(stage.parameters for stage in rows)
+    table = Table(title=Text(f"{space.name} {architecture.key}"), box=SIMPLE, show_footer=True, padding=(0, 1))
+    table.add_column("slot", "total", overflow="fold")
+    table.add_column("module", overflow="fold")
+    for heading, total in (("MACs", macs), ("params", parameters)):
+        table.add_column(heading, labels.count(total), justify="right", no_wrap=True)
+        table.add_column("share", justify="right", no_wrap=True)
+    for stage in rows:
+        table.add_row(
+            Text(stage.name),
+            Text(f"{stage.kind} {stage.details}"),
+            labels.count(stage.macs),
+            labels.percent(stage.macs_share),
+            labels.count(stage.parameters),
+            labels.percent(stage.parameters_share),
+        )
+    return table

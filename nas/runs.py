@@ -1,0 +1,159 @@
+"""A run is a directory; every stage leaves a file there, and a stage whose file exists is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.config import RunConfig, load
+from nas.errors import UsageError
+from nas.files import locked, read_json, read_tensors, write_json, write_tensors, write_text
+from search_spaces.supernet import Supernet
+
+#: Keys that may change while a run goes on; all others would make its parts disagree.
+_FREE = ("directory", "search.evaluations", "export.", "calibration.max_seconds", "training.checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the parts of a run are.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration with every key."""
+        return self.path / "config.yaml"
+
+    @property
+    def weights_file(self) -> Path:
+        """The trained supernet."""
+        return self.path / "supernet.safetensors"
+
+    @property
+    def training_file(self) -> Path:
+        """What training gave, epoch by epoch."""
+        return self.path / "training.json"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The interrupted training; gone once it is complete."""
+        return self.path / "training.checkpoint"
+
+    @property
+    def journal_file(self) -> Path:
+        """The study."""
+        return self.path / "study.journal"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the locks that living processes hold."""
+        return self.path / "locks"
+
+    @property
+    def report_file(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def bundle(self) -> Path:
+        """The network that `nas run` chose."""
+        return self.path / "exports" / "chosen"
+
+    @property
+    def verification_file(self) -> Path:
+        """What the verification of `bundle` found."""
+        return self.path / "exports" / "chosen.verification.json"
+
+    def calibration_file(self, device: str) -> Path:
+        """Measurements and predictor of a device."""
+        return self.path / "calibration" / f"{device}.json"
+
+    @classmethod
+    def existing(cls, path: Path) -> tuple[Run, RunConfig]:
+        """The run in a directory and its configuration.
+
+        Raises:
+            UsageError: when it is not a run.
+        """
+        run = cls(path)
+        if not run.config_file.exists():
+            raise UsageError(f"{path} is not a run: it has no config.yaml; 'nas run CONFIG' makes one")
+        return run, load(run.config_file)
+
+    @classmethod
+    def open(cls, config: RunConfig) -> Run:
+        """The run of a configuration; it is made, or checked against the configuration that it was made with.
+
+        Raises:
+            UsageError: when a key differs that the existing parts depend on.
+        """
+        run = cls(config.run_directory)
+        if not run.config_file.exists():
+            write_text(run.config_file, config.to_yaml())
+            return run
+        stored = _flat(load(run.config_file).model_dump(mode="json"))
+        wanted = _flat(config.model_dump(mode="json"))
+        differing = [
+            key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key) and not key.startswith(_FREE)
+        ]
+        if differing:
+            key = differing[0]
+            raise UsageError(
+                f"{run.path} was made with {key} = {stored.get(key)!r}, now it is {wanted.get(key)!r}; "
+                "use the old value, another 'name' or 'directory', or delete the run"
+            )
+        write_text(run.config_file, config.to_yaml())
+        return run
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other `nas run` processes out.
+
+        Raises:
+            UsageError: when one is at work.
+        """
+        try:
+            with locked(self.locks / "run.lock", wait=False):
+                yield
+        except BlockingIOError as error:
+            raise UsageError(f"another process is at work on {self.path}; wait for it, or start a 'nas worker'") from error
+
+    def save_supernet(self, supernet: Supernet, training: dict[str, Any]) -> None:
+        """Keep a trained supernet; its presence says that training is complete."""
+        write_json(self.training_file, training)
+        write_tensors(self.weights_file, supernet.state_dict())
+        self.checkpoint_file.unlink(missing_ok=True)
+
+    def load_supernet(self, supernet: Supernet) -> None:
+        """Put the trained weights into `supernet`.
+
+        Raises:
+            UsageError: when there are none, or they do not fit.
+        """
+        if not self.weights_file.exists():
+            raise UsageError(f"{self.path} has no trained supernet yet; 'nas train' makes it")
+        try:
+            supernet.load_state_dict(read_tensors(self.weights_file))
+        except RuntimeError as error:
+            raise UsageError(f"{self.weights_file} does not fit the space of this run: {error}") from error
+
+    def training(self) -> dict[str, Any]:
+        """What training gave."""
+        data: dict[str, Any] = read_json(self.training_file)
+        return data
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        nested = isinstance(value, dict) and bool(value)
+        flat.update(_flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat

@@ -1,0 +1,1 @@
+"""The search: an Optuna study of networks taken from a supernet."""

@@ -1,0 +1,273 @@
+"""The stages of a run. Each one keeps its result in the run's directory and is not done twice."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import search_spaces
+from latency_predictors import Calibration, Device, calibrate
+from nas.config import RunConfig, TaskConfig
+from nas.errors import CheckFailed, UsageError
+from nas.progress import Reporter
+from nas.runs import Run
+from nas.search.evaluation import Evaluator
+from nas.search.feasibility import least_violation
+from nas.search.limits import Limit, cheap_violation, parse_all
+from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
+from nas.search.sampler import UniqueNSGAIISampler
+from nas.search.storage import create_or_load, load
+from nas.search.worker import Evaluation, Worker, evaluations
+from nas.tasks import Augmentation, ImageClassification
+from nas.training.loop import Trainer
+from nas.training.sandwich import Sandwich
+from search_spaces import Architecture, SearchSpace
+from search_spaces.space import Codes
+from search_spaces.supernet import Supernet
+
+
+def load_task(config: TaskConfig, seed: int) -> ImageClassification:
+    """The task of a configuration; relative paths are also looked for below the directory in `NASMYTH_DATA`."""
+    augmentation = Augmentation(**config.augmentation.model_dump()) if config.augmentation else None
+    base = os.environ.get("NASMYTH_DATA")
+    return ImageClassification.load(
+        config.data,
+        size=config.size,
+        validation=config.validation,
+        seed=seed,
+        augmentation=augmentation,
+        base=Path(base) if base else None,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+class Stages:
+    """All that can be done with a run.
+
+    Args:
+        run: where results are kept.
+        config: of the run.
+        reporter: tells a person what happens.
+    """
+
+    def __init__(self, run: Run, config: RunConfig, reporter: Reporter | None = None) -> None:
+        self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
+
+    # ------------------------------------------------------------- the parts
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return search_spaces.get(self.config.space.name, **self.config.space.options)
+
+    @cached_property
+    def task(self) -> ImageClassification:
+        """The data, checked against the space.
+
+        Raises:
+            UsageError: when space and data differ in channels or classes.
+        """
+        task = load_task(self.config.task, self.config.seed)
+        options = self.space.options
+        for key, found in (("in_channels", task.in_channels), ("classes", len(task.classes))):
+            if options.get(key, found) != found:
+                raise UsageError(
+                    f"the data has {key} = {found}, the space {options[key]}; set space.options.{key}={found}"
+                )
+        return task
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet."""
+        supernet = self.space.build_supernet()
+        self.run.load_supernet(supernet)
+        return supernet
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Evaluates networks on the validation images."""
+        return Evaluator(
+            self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed
+        )
+
+    @cached_property
+    def calibrations(self) -> dict[str, Calibration]:
+        """What was measured on each device, by its name."""
+        return {
+            name: Calibration.load(self.run.calibration_file(name), self.space) for name in self.config.devices
+        }
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """Everything that is recorded of a candidate."""
+        predictors = {name: calibration.predictor for name, calibration in self.calibrations.items()}
+        return [ACCURACY, *cheap_metrics(self.space, predictors)]
+
+    @cached_property
+    def objectives(self) -> list[Metric]:
+        """What the study optimises."""
+        return [find(name, self.metrics) for name in self.config.search.objectives]
+
+    @cached_property
+    def limits(self) -> list[Limit]:
+        """The constraints of the study."""
+        return parse_all(self.config.search.limits, self.metrics)
+
+    # ------------------------------------------------------------ the stages
+
+    def calibrate(self) -> None:
+        """Measure some networks on every device and fit its latency predictor."""
+        for name in self.config.devices:
+            if not self.run.calibration_file(name).exists():
+                self.calibrate_device(name, self.config.calibration.samples, self.config.calibration.holdout)
+
+    def calibrate_device(self, name: str, samples: int, holdout: int) -> Calibration:
+        """Measure `samples` networks to fit the predictor and `holdout` others to test it."""
+        with self.reporter.progress(f"calibrate {name}") as advance:
+            calibration = calibrate(
+                self.space,
+                Device.load(name),
+                predictor=self.config.calibration.predictor,
+                samples=samples,
+                holdout=holdout,
+                seed=self.config.seed,
+                progress=advance,
+                max_seconds=self.config.calibration.max_seconds,
+            )
+        calibration.save(self.run.calibration_file(name))
+        errors = calibration.errors
+        self.reporter.say(
+            f"{name}: {samples} networks measured, on {holdout} others rank correlation {errors['spearman']:.3f} "
+            f"(MACs alone {calibration.macs_spearman:.3f}), median error {errors['mdape']:.1f} %, "
+            f"{100 * errors['coverage90']:.0f} % inside the 90 % interval"
+        )
+        return calibration
+
+    def check_limits(self) -> Codes:
+        """Make sure that some network keeps the limits that are known without training; gives that network's codes.
+
+        Raises:
+            CheckFailed: when none was found by a search of thousands of candidates.
+        """
+
+        def violation(codes: Codes) -> Any:
+            return cheap_violation(self.limits, self.metrics, codes)
+
+        best = least_violation(self.space, violation, self.config.seed)
+        if violation(best)[0] > 0:
+            found = record(self.metrics, best)[0]
+            missed = [limit for limit in self.limits if limit.metric in found and limit.missed_by(found) > 0]
+            nearest = "; ".join(f"'{limit}': the nearest network has {_reached(limit, found):.4g}" for limit in missed)
+            raise CheckFailed(f"no network of the space keeps the limits: {nearest}; loosen them or widen the space")
+        return best
+
+    def train(self) -> None:
+        """Train the supernet, or go on with an interrupted training."""
+        if self.run.weights_file.exists():
+            return
+        torch.manual_seed(self.config.seed)
+        supernet = self.space.build_supernet()
+        if self.config.training.channels_last:
+            supernet = supernet.to(memory_format=torch.channels_last)
+        trainer = Trainer(
+            supernet,
+            self.task,
+            Sandwich(self.config.training.random_paths),
+            self.config.training,
+            self.config.seed,
+            self.run.checkpoint_file,
+        )
+        with self.reporter.progress("train the supernet") as advance:
+            logs = trainer.run(advance)
+        evaluator = Evaluator(supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
+        ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
+        accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
+        self.run.save_supernet(supernet, {"epochs": [asdict(log) for log in logs], "validation_accuracy": accuracy})
+        self.reporter.say(
+            "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
+        )
+
+    def search(self) -> None:
+        """Evaluate networks until the budget is spent, or go on with an interrupted search."""
+        worker = self.worker()
+        before = len(worker.study.get_trials(deepcopy=False))
+        with self.reporter.progress("search") as advance:
+            worker.run(self.config.search.evaluations, advance)
+        finished = self.evaluations()
+        if len(finished) < self.config.search.evaluations and len(finished) >= before:
+            self.reporter.say(f"the search ended after {len(finished)} networks: the space has no further feasible one")
+
+    def worker(self) -> Worker:
+        """A process that evaluates trials of this run's study."""
+        self.check_limits()
+        search = self.config.search
+        sampler = UniqueNSGAIISampler(
+            self.space,
+            lambda codes: cheap_violation(self.limits, self.metrics, codes),
+            search.population,
+            self.config.seed,
+        )
+        identity = {
+            "space": self.space.name,
+            "space options": _json(self.space.options),
+            "space fingerprint": self.space.fingerprint,
+            "data": self.task.fingerprint,
+            "objectives": [[m.name, m.direction, m.unit] for m in self.objectives],
+            "limits": [str(limit) for limit in self.limits],
+            "population": search.population,
+            "seed": self.config.seed,
+        }
+        study = create_or_load(self.run.journal_file, self.config.name, self.objectives, identity, sampler)
+        return Worker(
+            study,
+            self.space,
+            self.objectives,
+            self.metrics,
+            self.limits,
+            self.evaluator.evaluate,
+            self.run.locks,
+        )
+
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluated networks."""
+        return evaluations(load(self.run.journal_file))
+
+    @property
+    def searched(self) -> bool:
+        """Whether a search was started."""
+        return self.run.journal_file.exists()
+
+
+def _reached(limit: Limit, found: dict[str, float]) -> float:
+    return limit.value + limit.sign * limit.missed_by(found)
+
+
+def _json(value: Any) -> Any:
+    """Tuples as the lists that come back from JSON."""
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Versions of Nasmyth and of the packages that decide what a run gives."""
+    return {name: version(name) for name in ("nasmyth", "torch", "optuna", "onnx", "onnxruntime")}
+
+
+def architecture_count(space: SearchSpace) -> str:
+    """The size of a space for people, such as `2.8e+12`."""
+    return f"{space.size:,}" if space.size < 1e6 else f"{space.size:.2g}"
+
+
+__all__ = ["Architecture", "Sequence", "Stages", "architecture_count", "load_task", "math", "time", "versions"]

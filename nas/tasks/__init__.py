@@ -1,0 +1,7 @@
+"""Tasks: the data a network is trained and judged on, with its loss and its metric."""
+
+from nas.tasks.augment import Augmentation
+from nas.tasks.image_classification import ImageClassification
+from nas.tasks.task import DataError, Split, Task
+
+__all__ = ["Task", "ImageClassification", "Augmentation", "Split", "DataError"]

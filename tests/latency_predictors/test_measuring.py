@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from latency_predictors import Device, Measurement, measure, measure_architectures
+from latency_predictors.devices import measuring
+from latency_predictors.devices.backend import Array, Input, Model, Session
+from latency_predictors.devices.measuring import Protocol, random_inputs
+from latency_predictors.devices.timing_graph import timing_graph
+from nas.testing.backends import every_operator, unknown_operator
+from search_spaces import SearchSpace
+
+
+@dataclass
+class FakeRuntime:
+    """A device whose models are their own latencies: b"2.5" takes 2.5 ms, times `factor(number of the run)`."""
+
+    factor: Callable[[int], float] = lambda run: 1.0
+    runs: list[str] = field(default_factory=list)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    inputs: dict[str, Input] = field(default_factory=lambda: {"input0": Input((None, 3), "float32")})
+
+    def make_backend(self) -> FakeRuntime:
+        return self
+
+    def prepare(self, model: Model) -> FakeSession:
+        assert isinstance(model, bytes)
+        self.loaded.append(model.decode())
+        return FakeSession(self, model.decode())
+
+    def measure(self, models: list[str], **options: Any) -> list[Measurement]:
+        reference = [model.encode() for model in options.pop("reference", ())]
+        return measure(cast(Device, self), [model.encode() for model in models], reference=reference, **options)
+
+
+class FakeSession(Session):
+    def __init__(self, runtime: FakeRuntime, model: str) -> None:
+        self.runtime, self.model = runtime, model
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return self.runtime.inputs
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise AssertionError("measuring does not need outputs")
+
+    def time(self, inputs: Mapping[str, Array], repeats: int) -> NDArray[np.float64]:
+        self._check(inputs)
+        self.runtime.calls.append((self.model, repeats))
+        samples_ms = []
+        for _ in range(repeats):
+            samples_ms.append(float(self.model) * self.runtime.factor(len(self.runtime.runs)))
+            self.runtime.runs.append(self.model)
+        return np.array(samples_ms)
+
+
+def test_all_networks_take_turns() -> None:
+    runtime = FakeRuntime()
+    models = ["1", "2", "3", "4", "5"]
+    found = runtime.measure(models, rounds=12, repeats=3)
+    assert [measurement.latency_ms for measurement in found] == [1, 2, 3, 4, 5]
+    assert runtime.loaded == models
+    # A visit is one warm-up and one call for all samples; a round holds every network once.
+    visits = [model for model, repeats in runtime.calls if repeats == 1]
+    rounds = [visits[start : start + 5] for start in range(0, len(visits), 5)]
+    assert len(rounds) == 12
+    assert all(sorted(visited) == models for visited in rounds)
+    assert len({tuple(visited) for visited in rounds}) > 6  # shuffled anew
+    assert runtime.calls[1::2] == [(model, 3) for model in visits]
+
+
+def test_the_fastest_run_counts_and_all_samples_are_kept() -> None:
+    factors = np.random.default_rng(0).uniform(1, 2, 1000)
+    runtime = FakeRuntime(factor=lambda run: float(factors[run]))
+    (found,) = runtime.measure(["2"], rounds=4, repeats=3, max_seconds=0)
+    # Every fourth run warms up.
+    kept = 2 * factors[:16].reshape(4, 4)[:, 1:]
+    np.testing.assert_allclose(found.samples_ms, kept.ravel())
+    assert found.latency_ms == pytest.approx(kept.min())
+    assert found.median_ms == pytest.approx(np.median(kept))
+    odd, even = kept[0::2].min(), kept[1::2].min()
+    assert found.repeat_error == pytest.approx(abs(odd - even) / min(odd, even))
+
+
+def test_the_repeat_error_is_the_median_over_networks() -> None:
+    drifting = FakeRuntime(factor=lambda run: 1.0)
+    # In even rounds the slow network is 50 % slower, the others are steady.
+    visits: dict[str, int] = {}
+
+    class Session(FakeSession):
+        def time(self, inputs: Mapping[str, Array], repeats: int) -> NDArray[np.float64]:
+            if repeats == 1:
+                visits[self.model] = visits.get(self.model, 0) + 1
+            slower = 1.5 if self.model == "9" and visits[self.model] % 2 == 0 else 1.0
+            return super().time(inputs, repeats) * slower
+
+    drifting.prepare = lambda model: Session(drifting, model.decode())  # type: ignore[assignment,method-assign,union-attr]
+    found = drifting.measure(["1", "2", "9"], max_seconds=0)
+    assert {measurement.repeat_error for measurement in found} == {0}
+    (alone,) = drifting.measure(["9"], max_seconds=0)
+    assert alone.repeat_error == pytest.approx(0.5)
+    assert not alone.stable
+
+
+def test_rounds_are_added_until_halves_agree() -> None:
+    # The machine is 10 % slower for the first 12 rounds but one, then steady.
+    runtime = FakeRuntime(factor=lambda run: 1.0 if run < 4 or run >= 52 else 1.1)
+    (found,) = runtime.measure(["2"], rounds=12, repeats=3)
+    assert found.stable
+    assert found.repeat_error == 0
+    assert len(found.samples_ms) == 3 * 16
+
+
+def test_unstable_measurements_say_so() -> None:
+    noise = np.random.default_rng(0).uniform(1, 3, 100_000)
+    runtime = FakeRuntime(factor=lambda run: float(noise[run]))
+    found = runtime.measure(["1", "2", "3"], max_seconds=0.05, target_error=1e-12)
+    assert not any(measurement.stable for measurement in found)
+    assert all(len(measurement.samples_ms) > 36 for measurement in found)
+    assert all(measurement.repeat_error > 1e-12 for measurement in found)
+
+
+def test_tiny_networks_are_run_for_a_millisecond() -> None:
+    runtime = FakeRuntime()
+    (tiny, small, large) = runtime.measure(["0.01", "0.2", "5"], rounds=12, repeats=3)
+    assert [len(found.samples_ms) for found in (tiny, small, large)] == [36, 36, 36]
+    runs = {model: {repeats for name, repeats in runtime.calls if name == model} for model in ("0.01", "0.2", "5")}
+    assert runs == {"0.01": {1, 102}, "0.2": {1, 6}, "5": {1, 3}}
+    assert tiny.latency_ms == pytest.approx(0.01)
+
+
+def test_many_networks_are_loaded_in_chunks() -> None:
+    runtime = FakeRuntime()
+    models = [str(1 + number) for number in range(130)]
+    found = runtime.measure(models, rounds=2, repeats=1, reference=["500", "501"])
+    assert [measurement.latency_ms for measurement in found] == [1 + number for number in range(130)]
+    chunks = [runtime.loaded[start : start + 60] for start in range(0, len(runtime.loaded), 60)]
+    assert [len(chunk) for chunk in chunks] == [60, 60, 16]
+    assert all(chunk[:2] == ["500", "501"] for chunk in chunks)
+
+
+def test_reference_networks_take_out_drift_between_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 3)
+    runs_of_a_chunk = 3 * 2 * 2  # networks, rounds, warm-up and sample
+
+    def runtime() -> FakeRuntime:
+        return FakeRuntime(factor=lambda run: 1.0 if run < runs_of_a_chunk else 1.25)
+
+    options: dict[str, Any] = {"rounds": 2, "repeats": 1}
+    corrected = runtime().measure(["10", "11", "12", "13"], reference=["20"], **options)
+    assert [measurement.latency_ms for measurement in corrected] == pytest.approx([10, 11, 12, 13])
+    assert corrected[3].samples_ms == pytest.approx((16.25, 16.25))  # as they were timed
+    plain = runtime().measure(["10", "11", "12", "13"], **options)
+    assert [measurement.latency_ms for measurement in plain] == pytest.approx([10, 11, 12, 16.25])
+
+
+def test_progress_counts_rounds() -> None:
+    told: list[tuple[int, int]] = []
+    FakeRuntime().measure(["1", "2"], rounds=3, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    told.clear()
+    runtime = FakeRuntime(factor=lambda run: 1.0 if run < 2 or run >= 6 else 1.1)
+    runtime.measure(["1"], rounds=3, repeats=1, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3), (4, 7), (5, 7), (6, 7), (7, 7)]
+
+
+def test_the_seed_decides_the_order() -> None:
+    orders = []
+    for seed in (0, 0, 1):
+        runtime = FakeRuntime()
+        runtime.measure(["1", "2", "3", "4"], seed=seed)
+        orders.append(runtime.calls)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_no_networks_take_no_time() -> None:
+    assert FakeRuntime().measure([]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": 1}, "rounds is 2 or more"),
+        ({"repeats": 0}, "repeats is 1 or more"),
+        ({"target_error": 0}, "above 0"),
+        ({"target_error": nan}, "above 0"),
+        ({"max_seconds": -1}, "not below 0"),
+    ],
+)
+def test_impossible_protocols_raise(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FakeRuntime().measure(["1"], **options)
+    with pytest.raises(ValueError, match=message):
+        Protocol(**options)
+
+
+def test_inputs_are_made_for_the_model() -> None:
+    runtime = FakeRuntime(
+        inputs={"images": Input((None, 3, 8), "float32"), "tokens": Input((2, 5), "int64"), "x": Input((1,), "float16")}
+    )
+    made = random_inputs(FakeSession(runtime, "1"), np.random.default_rng(0))
+    assert {name: (value.shape, value.dtype.name) for name, value in made.items()} == {
+        "images": ((1, 3, 8), "float32"),
+        "tokens": ((2, 5), "int64"),
+        "x": ((1,), "float16"),
+    }
+    assert made["images"].std() > 0.5
+    assert not made["tokens"].any()
+    runtime.inputs = {"images": Input((1, 3, None), "float32")}
+    with pytest.raises(ValueError, match="free dimensions"):
+        random_inputs(FakeSession(runtime, "1"), np.random.default_rng(0))
+
+
+def test_bad_models_raise() -> None:
+    good = timing_graph(every_operator())
+    for bad in (b"nothing", unknown_operator()):
+        with pytest.raises(ValueError, match="cannot load"):
+            measure(Device("local"), [good, bad])
+
+
+def test_bigger_networks_are_slower_on_this_machine(convnet: SearchSpace) -> None:
+    smallest = convnet.smallest()
+    # Steps of several times the MACs, far larger than any noise.
+    ladder = [smallest, changed(convnet, smallest, "fused", 2), changed(convnet, convnet.largest(), "fused", 4)]
+    macs = convnet.macs(convnet.codes(ladder))
+    assert (macs[1:] > 2 * macs[:-1]).all()
+    found = measure_architectures(Device("local"), convnet, [*ladder, *ladder], max_seconds=5)
+    latencies_ms = [measurement.latency_ms for measurement in found]
+    assert latencies_ms[:3] == sorted(latencies_ms[:3])
+    assert latencies_ms[2] > 2 * latencies_ms[0]
+    # The same network twice takes the same time, give or take noise.
+    np.testing.assert_allclose(latencies_ms[:3], latencies_ms[3:], rtol=0.25)
+    assert all(measurement.latency_ms <= measurement.median_ms for measurement in found)
+
+
+def changed(space: SearchSpace, architecture: Any, kind: str, expansion: int) -> Any:
+    """`architecture` with blocks of one kind and one expansion."""
+    items = []
+    for name, value in architecture.items:
+        new = kind if name.endswith("_kind") else expansion if name.endswith("_expansion") else value
+        items.append((name, new))
+    return type(architecture)(space.name, tuple(items))
