@@ -182,8 +182,8 @@ def calibrate(
     marks = fingerprint(device)
     measured = measure_architectures(device, space, [*reference, *others], phase, progress=progress, **asdict(settings))
     reference_codes, holdout_codes = space.codes(reference), space.codes(others)
-    fitted.calibrate(reference_codes, _latencies_ms(measured[:samples]))
-    holdout_ms = _latencies_ms(measured[samples:])
+    fitted.calibrate(reference_codes, latencies_ms(measured[:samples]))
+    holdout_ms = latencies_ms(measured[samples:])
     return Calibration(
         device=device,
         fingerprint=marks,
@@ -212,7 +212,8 @@ def _others(space: SearchSpace, reference: Sequence[Architecture], n: int, seed:
     return [architecture for architecture in space.sample(needed, seed) if architecture not in known][:n]
 
 
-def _latencies_ms(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
+def latencies_ms(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
+    """The latencies alone, shape (n,)."""
     return np.array([measurement.latency_ms for measurement in measurements])
 
 

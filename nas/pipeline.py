@@ -99,7 +99,7 @@ def choose(
     """
     if maximize and minimize:
         raise UsageError("give either a metric to maximize or one to minimize, not both")
-    extra = parse_all(where or [], stages.metrics)
+    extra = parse_all(where or [], stages.metrics, stages.space)
     limits = [*stages.limits, *(limit for limit in extra if limit not in stages.limits)]
     wanted = find(maximize or minimize or stages.objectives[0].name, stages.metrics)
     direction = "maximize" if maximize else "minimize" if minimize else wanted.direction

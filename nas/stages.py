@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -30,13 +27,13 @@ from nas.search.worker import Evaluation, Worker, evaluations
 from nas.tasks import Augmentation, ImageClassification
 from nas.training.loop import Trainer
 from nas.training.sandwich import Sandwich
-from search_spaces import Architecture, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
 
 
 def load_task(config: TaskConfig, seed: int) -> ImageClassification:
-    """The task of a configuration; relative paths are also looked for below the directory in `NASMYTH_DATA`."""
+    """The task of a configuration; a relative path starts at the directory in `NASMYTH_DATA`, where that is set."""
     augmentation = Augmentation(**config.augmentation.model_dump()) if config.augmentation else None
     base = os.environ.get("NASMYTH_DATA")
     return ImageClassification.load(
@@ -120,7 +117,7 @@ class Stages:
     @cached_property
     def limits(self) -> list[Limit]:
         """The constraints of the study."""
-        return parse_all(self.config.search.limits, self.metrics)
+        return parse_all(self.config.search.limits, self.metrics, self.space)
 
     # ------------------------------------------------------------ the stages
 
@@ -143,7 +140,9 @@ class Stages:
                 progress=advance,
                 max_seconds=self.config.calibration.max_seconds,
             )
-        calibration.save(self.run.calibration_file(name))
+        path = self.run.calibration_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        calibration.save(path)
         errors = calibration.errors
         self.reporter.say(
             f"{name}: {samples} networks measured, on {holdout} others rank correlation {errors['spearman']:.3f} "
@@ -268,6 +267,3 @@ def versions() -> dict[str, str]:
 def architecture_count(space: SearchSpace) -> str:
     """The size of a space for people, such as `2.8e+12`."""
     return f"{space.size:,}" if space.size < 1e6 else f"{space.size:.2g}"
-
-
-__all__ = ["Architecture", "Sequence", "Stages", "architecture_count", "load_task", "math", "time", "versions"]

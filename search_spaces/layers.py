@@ -25,9 +25,7 @@ class Layers:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
         """
-        return nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias
-        )
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""

@@ -45,6 +45,10 @@ class Choice:
     requires: tuple[str, tuple[Value, ...]] | None = None
     ordered: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.options or len(set(self.options)) < len(self.options):
+            raise ValueError(f"choice {self.name!r} needs at least one option and no repeats, not {self.options}")
+
     def index(self, value: Value) -> int:
         """Position of `value` among the options.
 
@@ -165,11 +169,16 @@ class SearchSpace:
         for column, choice in enumerate(self.choices):
             if choice.requires is not None and self._column.get(choice.requires[0], column) >= column:
                 raise ValueError(f"choice {choice.name!r} must come after {choice.requires[0]!r}, which it requires")
+        if len({slot.name for slot in self.slots}) != len(self.slots):
+            raise ValueError(f"space {self.name!r} has two slots of the same name")
+        for slot in self.slots:
+            for name in slot.choices:
+                if name not in self._column:
+                    raise ValueError(f"slot {slot.name!r} depends on an unknown choice {name!r}")
         self._radices = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+        self._skeletons: dict[ModuleSpec, nn.Module] = {}
         self._traces: dict[Variant, Workload] = {}
-        self._tables = {
-            phase: [_SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases
-        }
+        self._tables = {phase: [_SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases}
 
     # ---------------------------------------------------------------- identity
 
@@ -203,7 +212,9 @@ class SearchSpace:
         Raises:
             ValueError: when an architecture belongs to another space or has an unknown or missing value.
         """
-        rows = [[choice.index(values[choice.name]) for choice in self.choices] for values in map(self._known, architectures)]
+        rows = [
+            [choice.index(values[choice.name]) for choice in self.choices] for values in map(self._known, architectures)
+        ]
         return self.canonical(np.array(rows, dtype=np.int64).reshape(-1, len(self.choices)))
 
     def _known(self, architecture: Architecture) -> dict[str, Value]:
@@ -282,23 +293,32 @@ class SearchSpace:
         return self.architectures((self._radices - 1)[None])[0]
 
     def mutate(self, codes: Codes, rate: float, rng: np.random.Generator) -> Codes:
-        """Each choice is drawn anew with probability `rate`; canonical codes of the same shape."""
-        codes = self._checked(codes)
-        drawn = rng.integers(0, self._radices, size=codes.shape)
-        return self.canonical(np.where(rng.random(codes.shape) < rate, drawn, codes))
+        """Each choice is drawn anew with probability `rate`; canonical codes of the same shape.
+
+        A choice that only now takes effect is always drawn.
+        """
+        active = self.active(codes)
+        drawn = rng.integers(0, self._radices, size=active.shape)
+        return self.canonical(np.where(active & (rng.random(active.shape) >= rate), codes, drawn))
 
     def crossover(self, codes_a: Codes, codes_b: Codes, rng: np.random.Generator) -> Codes:
-        """Uniform crossover of two matrices of the same shape, row by row; canonical codes."""
-        codes_a, codes_b = self._checked(codes_a), self._checked(codes_b)
-        return self.canonical(np.where(rng.random(codes_a.shape) < 0.5, codes_a, codes_b))
+        """Uniform crossover of two matrices of the same shape, row by row; canonical codes.
+
+        A choice that has an effect in one parent only is taken from that one.
+        """
+        active_a, active_b = self.active(codes_a), self.active(codes_b)
+        if active_a.shape != active_b.shape:
+            raise ValueError(f"parents must have the same shape, not {active_a.shape} and {active_b.shape}")
+        from_a = np.where(active_a == active_b, rng.random(active_a.shape) < 0.5, active_a)
+        return self.canonical(np.where(from_a, codes_a, codes_b))
 
     # ------------------------------------------------------------------- costs
 
     def variants(self, architecture: Architecture, phase: str = "inference") -> dict[str, Variant]:
         """The variant of every slot that the architecture uses, by the slot's name, in running order."""
         self._check_phase(phase)
-        values = self.architectures(self.codes([architecture]))[0].values
-        found = {slot.name: slot.variant({name: values[name] for name in slot.choices}, phase) for slot in self.slots}
+        codes = self.codes([architecture])[0].tolist()
+        found = {table.slot.name: table.variant(codes) for table in self._tables[phase]}
         return {name: variant for name, variant in found.items() if variant is not None}
 
     def workload(self, architecture: Architecture, phase: str = "inference") -> Workload:
@@ -308,9 +328,15 @@ class SearchSpace:
     def variant_workload(self, variant: Variant) -> Workload:
         """The operators of one slot variant, traced once and cached."""
         if variant not in self._traces:
-            with torch.device("meta"):
-                self._traces[variant] = trace(variant.spec.build(), variant.input_shapes)
+            self._traces[variant] = trace(self.skeleton(variant.spec), variant.input_shapes)
         return self._traces[variant]
+
+    def skeleton(self, spec: ModuleSpec) -> nn.Module:
+        """The static module without memory (on the meta device): built once, not to be changed."""
+        if spec not in self._skeletons:
+            with torch.device("meta"):
+                self._skeletons[spec] = spec.build()
+        return self._skeletons[spec]
 
     def features(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
         """Additive costs by looking up and adding the slots' variants, shape (n, len(feature_names(phase)))."""
@@ -377,11 +403,29 @@ class _SlotTable:
     """
 
     def __init__(self, space: SearchSpace, slot: Slot, phase: str) -> None:
-        self._space, self._slot, self._phase = space, slot, phase
+        self.slot = slot
+        self._space, self._phase = space, phase
         self._columns = [space._column[name] for name in slot.choices]
         self._options = [space.choices[column].options for column in self._columns]
         self._radices = tuple(len(options) for options in self._options)
         self._table = np.full((prod(self._radices), len(COSTS) + 2), np.nan)
+        self._variants: dict[int, Variant | None] = {}
+
+    def variant(self, codes: Sequence[int]) -> Variant | None:
+        """The slot's variant in the architecture of these canonical codes, made once."""
+        index = 0
+        for column, radix in zip(self._columns, self._radices, strict=True):
+            index = index * radix + codes[column]
+        if index not in self._variants:
+            self._variants[index] = self._variant(index)
+        return self._variants[index]
+
+    def _variant(self, row: int) -> Variant | None:
+        picked = np.unravel_index(row, self._radices) if self._radices else ()
+        values = {
+            name: options[int(i)] for name, options, i in zip(self.slot.choices, self._options, picked, strict=True)
+        }
+        return self.slot.variant(values, self._phase)
 
     def rows(self, codes: Codes) -> NDArray[np.float64]:
         index = np.zeros(len(codes), dtype=np.int64)
@@ -394,11 +438,7 @@ class _SlotTable:
         return self._table[index] if missing.size else rows
 
     def _costs(self, row: int) -> list[float]:
-        picked = np.unravel_index(row, self._radices) if self._radices else ()
-        values = {
-            name: options[int(i)] for name, options, i in zip(self._slot.choices, self._options, picked, strict=True)
-        }
-        variant = self._slot.variant(values, self._phase)
+        variant = self._variant(row)
         if variant is None:
             return [0.0] * self._table.shape[1]
         workload = self._space.variant_workload(variant)

@@ -43,12 +43,12 @@ def cover(specs: Sequence[ModuleSpec]) -> ModuleSpec:
         ValueError: when the classes differ, or an argument that is not an integer does.
     """
     first = specs[0]
+    if any(spec.module is not first.module for spec in specs):
+        raise ValueError("modules of different classes do not share weights")
     arguments = {}
     for name, value in first.arguments:
         values = {spec[name] for spec in specs}
         if len(values) > 1 and not all(type(v) is int for v in values):
             raise ValueError(f"argument {name!r} of {first.module} cannot be elastic: {sorted(map(repr, values))}")
         arguments[name] = max(values) if len(values) > 1 else value
-    if any(spec.module is not first.module for spec in specs):
-        raise ValueError("modules of different classes do not share weights")
     return ModuleSpec.of(first.module, **arguments)

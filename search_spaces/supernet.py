@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import product
 
 import torch
@@ -36,15 +37,14 @@ class Supernet(nn.Module):
         Raises:
             ValueError: when it is not of this space.
         """
-        active = []
-        for name, variant in self.space.variants(architecture).items():
+        variants = self.space.variants(architecture)
+        for name, variant in variants.items():
             if (name, variant.spec) not in self._layers:
                 self._layers[name, variant.spec] = self._pairs(name, variant.spec)
             for layer, template in self._layers[name, variant.spec]:
                 layer.activate(template)
-            active.append(self._elastic(name, variant.spec))
-        self._active = active
-        self._input_size = self.space.input_shapes(architecture)[self.space.input_name][2:]
+        self._active = [self._elastic(name, variant.spec) for name, variant in variants.items()]
+        self._input_size = next(iter(variants.values())).input_shapes[0][2:]
 
     def _elastic(self, slot: str, spec: ModuleSpec) -> nn.Module:
         return self.get_submodule(f"slots.{slot}.{_class_name(spec)}")
@@ -52,8 +52,7 @@ class Supernet(nn.Module):
     def _pairs(self, slot: str, spec: ModuleSpec) -> list[tuple[ElasticLayer, nn.Module]]:
         """Every elastic layer of a slot beside its counterpart in the static module."""
         elastic = self._elastic(slot, spec)
-        with torch.device("meta"):
-            static = dict(spec.build().named_modules())
+        static = dict(self.space.skeleton(spec).named_modules())
         return [(layer, static[name]) for name, layer in elastic.named_modules() if isinstance(layer, ElasticLayer)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,11 +70,12 @@ class Supernet(nn.Module):
         as this architecture.
         """
         self.activate(architecture)
-        network = self.space.build(architecture)
-        for module, static in zip(self._active, network, strict=True):
+        network = nn.Sequential()
+        for module, (name, variant) in zip(self._active, self.space.variants(architecture).items(), strict=True):
+            static = deepcopy(self.space.skeleton(variant.spec))
             copy_active(module, static)
-        device = next(self.parameters()).device
-        return network.to(device).train(self.training)
+            network.add_module(name, static)
+        return network.train(self.training)
 
     def example_inputs(self, architecture: Architecture, phase: str = "inference") -> dict[str, Tensor]:
         """Random inputs of the network by name, batch 1."""

@@ -44,7 +44,6 @@ _ALLOCATIONS = {aten.empty.memory_format}
 _BATCH_NORMS = {
     aten._native_batch_norm_legit_no_training.default,
     aten.native_batch_norm.default,
-    aten.cudnn_batch_norm.default,
 }
 
 
@@ -58,24 +57,23 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.ops: list[Op] = []
-        self.weights: dict[int, Tensor] = {
-            id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())
-        }
+        self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
         self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
         # Keeps every tensor alive: a freed one would pass its id on to another.
         self.tensors: list[Tensor] = list(inputs)
+        self.first = len(inputs)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
+        output = _run(func, args, kwargs or {})
         if func in _ALLOCATIONS:
             return output
         if func in _VIEWS:
             self._view(args[0], output)
         elif func in _ELEMENTWISE:
-            self._append(_ELEMENTWISE[func], args, output)
+            self._elementwise(_ELEMENTWISE[func], args, output)
         elif func in _BATCH_NORMS:
             self._batch_norm(args, output[0])
         elif func in _HANDLERS:
@@ -108,9 +106,14 @@ class _Recorder(TorchDispatchMode):
         read = [arg for arg in args if isinstance(arg, Tensor) and id(arg) not in self.weights]
         numbers = tuple(self.number[id(tensor)] for tensor in read)
         self.tensors.append(output)
-        result = self.number[id(output)] = max(self.number.values()) + 1
+        result = self.number[id(output)] = self.first + len(self.ops)
         shapes = (*(tuple(tensor.shape) for tensor in read), tuple(output.shape))
         self.ops.append(Op(kind, numbers, (result,), shapes, weights, attributes, parameters))
+
+    def _elementwise(self, kind: str, args: tuple[Any, ...], output: Tensor) -> None:
+        constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.weights]
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append(kind, args, output, (), shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
         return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
@@ -152,13 +155,15 @@ class _Recorder(TorchDispatchMode):
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
         source, scale, shift = args[:3]
         parameters = self._constants(scale, shift)
-        producer = self.ops[-1] if self.ops else None
-        if producer is None or producer.kind != "conv" or producer.outputs != (self.number[id(source)],):
+        number = self.number[id(source)]
+        index = number - self.first
+        producer = self.ops[index] if index >= 0 else None
+        if producer is None or producer.kind != "conv" or any(number in op.inputs for op in self.ops):
             channels = (int(source.shape[1]),)
             self._append("batch_norm", (source,), output, (), (channels, channels), parameters)
             return
         weight = producer.weights[0]
-        self.ops[-1] = Op(
+        self.ops[index] = Op(
             producer.kind,
             producer.inputs,
             producer.outputs,
@@ -168,7 +173,17 @@ class _Recorder(TorchDispatchMode):
             producer.parameters + parameters,
         )
         self.tensors.append(output)
-        self.number[id(output)] = self.number[id(source)]
+        self.number[id(output)] = number
+
+
+def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
+    if func in _BATCH_NORMS:
+        return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
+    if func in _ELEMENTWISE:
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        return tensors[0].new_empty(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+    return func(*args, **kwargs)
 
 
 _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
@@ -196,6 +211,4 @@ def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
     with torch.no_grad(), _Recorder(module, inputs) as recorder:
         output = module(*inputs)
     module.train(was_training)
-    return Workload(
-        tuple(recorder.ops), tuple(range(len(inputs))), (recorder.number[id(output)],), input_shapes
-    )
+    return Workload(tuple(recorder.ops), tuple(range(len(inputs))), (recorder.number[id(output)],), input_shapes)

@@ -55,11 +55,9 @@ class Op:
     @property
     def macs(self) -> int:
         """Multiply-accumulate operations; elementwise operators and poolings count none."""
-        if not self.weights or self.kind == "batch_norm":
-            return 0
         if self.kind == "linear":
             return prod(self.output_shape[:-1]) * prod(self.weights[0])
-        return prod(self.output_shape) * prod(self.weights[0][1:])
+        return prod(self.output_shape) * prod(self.weights[0][1:]) if self.kind == "conv" else 0
 
     @property
     def macs_kind(self) -> str:

@@ -20,6 +20,7 @@ from latency_predictors.devices.device import Device
 from search_spaces import Architecture, SearchSpace
 
 CHUNK = 60
+DEFAULT_REFERENCES = 3
 VISIT_MS = 1.0
 EXTRA_ROUNDS = 4
 
@@ -31,7 +32,7 @@ class Measurement:
     """Latency of one network on one device.
 
     Attributes:
-        latency_ms: the fastest run; corrected for drift when there were reference networks and several chunks.
+        latency_ms: the fastest run; corrected for drift when there were several chunks.
         median_ms: median of `samples_ms`.
         samples_ms: as they were timed, in the order of the rounds, `repeats` a round.
         repeat_error: median, over the networks timed together, of the relative difference between the minimum of
@@ -99,8 +100,9 @@ def measure(
     Args:
         device: where to measure.
         models: ONNX models, as bytes or paths.
-        reference: models that are timed with every chunk. When there are several chunks, latencies are scaled so
-            that the references are as fast in each chunk as in the first (median of their ratios).
+        reference: models that are timed with every chunk; when none are given and there are several chunks, the
+            first three of `models`. Latencies of later chunks are scaled so that the references are as fast there as
+            in the first chunk (median of their ratios): machines drift by several percent within minutes.
         rounds: see `Protocol`, as for the next four.
         repeats: samples of a visit.
         max_seconds: for all models together.
@@ -115,6 +117,8 @@ def measure(
     """
     protocol = Protocol(rounds, repeats, max_seconds, target_error, seed)
     backend, rng = device.make_backend(), np.random.default_rng(seed)
+    if not reference and len(models) > CHUNK:
+        reference = models[:DEFAULT_REFERENCES]
     size = max(1, CHUNK - len(reference))
     chunks = [models[start : start + size] for start in range(0, len(models), size)]
     counter = _Counter(progress, len(chunks) * rounds)

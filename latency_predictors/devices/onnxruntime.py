@@ -106,8 +106,7 @@ class _OnnxRuntimeSession(Session):
             raise ValueError(f"repeats is 1 or more, not {repeats}")
         self._check(inputs)
         binding = self._session.io_binding()
-        bound = {name: np.ascontiguousarray(value) for name, value in inputs.items()}  # alive while the runs read them
-        for name, value in bound.items():
+        for name, value in inputs.items():
             binding.bind_cpu_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, "cpu")

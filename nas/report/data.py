@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.export.check import Check
 from nas.report.pareto import Direction, pareto_front
+from nas.search.worker import Evaluation
 from search_spaces import Architecture, SearchSpace
 
 Floats = NDArray[np.float64]
@@ -28,24 +30,6 @@ class Objective:
     name: str
     direction: Direction
     unit: str = ""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluated network.
-
-    Attributes:
-        number: of the evaluation in its study.
-        architecture: what was evaluated.
-        metrics: all objectives, all limited metrics, and more. Fractions for accuracies.
-            `latency_low_ms.DEVICE` and `latency_high_ms.DEVICE` are the interval of `latency_ms.DEVICE`.
-        feasible: whether it keeps all limits.
-    """
-
-    number: int
-    architecture: Architecture
-    metrics: Mapping[str, float]
-    feasible: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +69,6 @@ class TrainingRow:
     epoch: float
     seconds: float
     losses: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of the verification: what was expected and what was found, in words and units."""
-
-    name: str
-    passed: bool
-    expected: str
-    found: str
 
 
 @dataclass(frozen=True)

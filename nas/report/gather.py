@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from latency_predictors.calibration import latencies_ms
 from nas.export.bundle import Bundle
+from nas.export.check import Check
 from nas.export.verification import Verification
 from nas.files import read_json
-from nas.report.data import CalibrationData, Chosen, Evaluation, Objective, ReportData, TrainingRow
+from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.stages import Stages, architecture_count, versions
 
 
@@ -16,10 +20,10 @@ def gather(stages: Stages) -> ReportData:
     training = run.training() if run.training_file.exists() else {"epochs": [], "validation_accuracy": {}}
     return ReportData(
         title=stages.config.name,
-        facts=tuple(_facts(stages, training, len(evaluations)).items()),
+        facts=tuple(_facts(stages, training).items()),
         objectives=tuple(Objective(m.name, m.direction, m.unit) for m in stages.objectives),
         limits={limit.metric: limit.value for limit in stages.limits if limit.sign > 0},
-        evaluations=tuple(Evaluation(e.number, e.architecture, e.metrics, e.feasible) for e in evaluations),
+        evaluations=tuple(evaluations),
         space=space,
         calibrations=tuple(_calibration(stages, name) for name in stages.config.devices),
         training=tuple(
@@ -30,7 +34,7 @@ def gather(stages: Stages) -> ReportData:
     )
 
 
-def _facts(stages: Stages, training: dict[str, list[dict[str, float]]], evaluated: int) -> dict[str, str]:
+def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     config, task = stages.config, stages.task
     seconds = training["epochs"][-1]["seconds"] if training["epochs"] else 0.0
     facts = {
@@ -40,9 +44,8 @@ def _facts(stages: Stages, training: dict[str, list[dict[str, float]]], evaluate
             f"{len(task.test)} for the final test, {len(task.classes)} classes"
         ),
         "training": f"{config.training.epochs} epochs in {seconds:.0f} s",
-        "evaluated networks": str(evaluated),
-        "limits": ", ".join(map(str, stages.limits)) or "none",
         "seed": str(config.seed),
+        **{f"limit of {limit.metric}": f"at least {limit.value:g}" for limit in stages.limits if limit.sign < 0},
     }
     for name, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
@@ -57,9 +60,9 @@ def _calibration(stages: Stages, name: str) -> CalibrationData:
     return CalibrationData(
         device=name,
         predictor=calibration.predictor.name,
-        reference_measured_ms=calibration.reference_ms,
+        reference_measured_ms=latencies_ms(calibration.reference),
         reference_predicted_ms=reference.mean_ms,
-        holdout_measured_ms=calibration.holdout_ms,
+        holdout_measured_ms=latencies_ms(calibration.holdout),
         holdout_predicted_ms=holdout.mean_ms,
         holdout_low_ms=holdout.low_ms,
         holdout_high_ms=holdout.high_ms,
@@ -73,7 +76,7 @@ def _chosen(stages: Stages) -> Chosen | None:
     if not run.bundle.exists():
         return None
     bundle = Bundle(run.bundle)
-    checks: tuple[object, ...] = ()
+    checks: tuple[Check, ...] = ()
     if run.verification_file.exists():
         checks = Verification.from_document(read_json(run.verification_file)["verification"]).checks
-    return Chosen(bundle.architecture, bundle.manifest["metrics"], checks)  # type: ignore[arg-type]
+    return Chosen(bundle.architecture, bundle.manifest["metrics"], checks)

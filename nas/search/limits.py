@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from nas.errors import UsageError
 from nas.search.metrics import Metric, bound_name, find
+from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
-_LIMIT = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_LIMIT = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Limit:
     value: float
 
     def __str__(self) -> str:
-        return f"{self.metric} {'<=' if self.sign > 0 else '>='} {self.value:g}"
+        return f"{self.metric} {'<=' if self.sign > 0 else '>='} {self.value:.4g}"
 
     def violation(self, value: float) -> float:
         """By how much `value` misses the bound; kept when it is not positive."""
@@ -43,30 +44,46 @@ class Limit:
         return self.violation(metrics.get(bound_name(self.metric), value) if self.sign > 0 else value)
 
 
-def parse(text: str) -> Limit:
+def parse(text: str, largest: Callable[[str], float] | None = None) -> Limit:
     """Read one limit.
 
+    Args:
+        text: such as `latency_ms.local <= 5`, or `latency_ms.local <= 50 %` of what the largest network has.
+        largest: maps the name of a metric to the value of the largest network; without it `%` is refused.
+
     Raises:
-        UsageError: when it is not of the form `metric <= number` or `metric >= number`.
+        UsageError: when it cannot be read.
     """
     match = _LIMIT.fullmatch(text)
     if match is None:
         raise UsageError(f"a limit reads 'metric <= number' or 'metric >= number', not {text!r}")
-    name, operator, number = match.groups()
+    name, operator, number, percent = match.groups()
     try:
         value = float(number)
     except ValueError as error:
         raise UsageError(f"{number!r} in the limit {text!r} is not a number") from error
-    return Limit(name, 1 if operator == "<=" else -1, value)
+    if percent:
+        if largest is None:
+            raise UsageError(f"the limit {text!r} is a share of the largest network; give a number here")
+        value *= largest(name) / 100
+    return Limit(name, 1 if operator == "<=" else -1, float(f"{value:.4g}"))
 
 
-def parse_all(texts: Iterable[str], metrics: Sequence[Metric]) -> list[Limit]:
+def parse_all(texts: Iterable[str], metrics: Sequence[Metric], space: SearchSpace) -> list[Limit]:
     """Read limits on known metrics; `and` joins several in one text.
 
     Raises:
-        UsageError: when one cannot be read, or its metric is unknown.
+        UsageError: when one cannot be read, its metric is unknown, or a share is asked of an expensive metric.
     """
-    limits = [parse(part) for text in texts for part in re.split(r"\s+and\s+", text)]
+    codes = space.codes([space.largest()])
+
+    def largest(name: str) -> float:
+        metric = find(name, metrics)
+        if metric.values is None:
+            raise UsageError(f"a limit on {name} is a number, not a share of the largest network")
+        return float(metric.values(codes)[0])
+
+    limits = [parse(part, largest) for text in texts for part in re.split(r"\s+and\s+", text)]
     for limit in limits:
         find(limit.metric, metrics)
     return limits

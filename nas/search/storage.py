@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def create_or_load(
         sampler=sampler,
         load_if_exists=True,
     )
-    study.set_metric_names([metric.name for metric in objectives])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([metric.name for metric in objectives])
     stored = study.user_attrs.get(IDENTITY)
     if stored is None:
         study.set_user_attr(IDENTITY, identity)

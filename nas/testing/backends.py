@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import onnx
@@ -80,7 +81,8 @@ class BackendContract:
         session = backend.prepare(model)
         inputs = random_inputs(session, np.random.default_rng(batch))
         outputs = session.run(inputs)
-        (wanted,) = ReferenceEvaluator(onnx.load_from_string(model)).run(None, dict(inputs))
+        (result,) = ReferenceEvaluator(onnx.load_from_string(model)).run(None, dict(inputs))
+        wanted = np.asarray(result)
         assert list(outputs) == ["output0"]
         assert outputs["output0"].shape == wanted.shape
         assert np.ptp(wanted) > 0
@@ -110,6 +112,14 @@ class BackendContract:
         assert samples_ms.shape == (repeats,)
         assert (samples_ms > 0).all()
         assert (samples_ms < 1000).all()
+
+    def test_samples_are_milliseconds(self, backend: Backend, inputs: dict[str, Array]) -> None:
+        session = backend.prepare(timing_graph(every_operator()))
+        session.time(inputs, 10)
+        started = perf_counter()
+        samples_ms = session.time(inputs, 500)
+        elapsed_ms = 1000 * (perf_counter() - started)
+        assert 0.3 * elapsed_ms < samples_ms.sum() <= elapsed_ms
 
     def test_timing_does_not_change_outputs(self, backend: Backend, inputs: dict[str, Array]) -> None:
         session = backend.prepare(timing_graph(every_operator()))

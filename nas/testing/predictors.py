@@ -162,6 +162,13 @@ class LatencyPredictorContract:
         np.testing.assert_allclose(together.mean_ms[7:8], alone.mean_ms, rtol=1e-9)
         assert predictor.predict(unseen[:0]).mean_ms.shape == (0,)
 
+    def test_choices_without_effect_change_nothing(self, space: SearchSpace, reference: Codes) -> None:
+        radices = [len(choice.options) for choice in space.choices]
+        codes = np.random.default_rng(0).integers(0, radices, size=(100, len(radices)))
+        predictor = self.calibrated(space, reference)
+        canonical = predictor.predict(space.canonical(codes))
+        np.testing.assert_allclose(predictor.predict(codes).mean_ms, canonical.mean_ms, rtol=1e-9)
+
     def test_a_hundred_thousand_architectures_take_a_second(self, space: SearchSpace, reference: Codes) -> None:
         predictor = self.calibrated(space, reference)
         codes = space.random_codes(100_000, np.random.default_rng(0))

@@ -86,9 +86,7 @@ def mobilenetv3(
             slots.append(Slot(name, ("resolution", depth.name, f"{name}_kernel", f"{name}_expansion"), block))
             reduction *= stride if layer == 1 else 1
         before = out
-    last = partial(
-        _head, in_channels=before, channels=head, features=features, classes=classes, reduction=reduction
-    )
+    last = partial(_head, in_channels=before, channels=head, features=features, classes=classes, reduction=reduction)
     return SearchSpace("mobilenetv3", tuple(choices), (*slots, Slot("head", ("resolution",), last)), options)
 
 

@@ -54,7 +54,7 @@ class ElasticConv2d(ElasticLayer):
         self.active_kernel, self.active_groups = self.kernels[-1], groups
 
     def activate(self, template: nn.Module) -> None:
-        if not isinstance(template, nn.Conv2d):
+        if not isinstance(template, nn.Conv2d) or not self._is_like(template):
             raise ValueError(f"{self} cannot become {template}")
         kernel = template.kernel_size[0]
         if kernel not in self.kernels:
@@ -65,8 +65,20 @@ class ElasticConv2d(ElasticLayer):
             out_channels=(template.out_channels, self.out_channels),
             groups=(template.groups, self.groups),
         )
-        self.active_in, self.active_out = template.in_channels, template.out_channels
-        self.active_kernel, self.active_groups = kernel, template.groups
+        self.set_active(
+            active_in=template.in_channels,
+            active_out=template.out_channels,
+            active_kernel=kernel,
+            active_groups=template.groups,
+        )
+
+    def _is_like(self, template: nn.Conv2d) -> bool:
+        """Whether all that is not elastic agrees: stride, bias, and the input channels of each group."""
+        return (
+            template.stride == (self.stride, self.stride)
+            and (template.bias is None) == (self.bias is None)
+            and (self.groups == 1 or template.in_channels // template.groups == self.in_channels // self.groups)
+        )
 
     def _active_weight(self) -> Tensor:
         weight = prefix(self.weight, 0, self.active_out, self.active_groups, self.groups)

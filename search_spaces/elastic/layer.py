@@ -25,6 +25,11 @@ class ElasticLayer(nn.Module):
             ValueError: when the template does not fit into this layer.
         """
 
+    def set_active(self, **sizes: int) -> None:
+        """Set attributes without the search for parameters in `nn.Module.__setattr__`: it would take most of the time
+        of activating a supernet."""
+        vars(self).update(sizes)
+
     @abstractmethod
     def active_state(self) -> dict[str, Tensor]:
         """State dictionary of the static layer that this one now behaves as."""
@@ -92,16 +97,20 @@ def _conv(follows: nn.Module | None) -> ElasticLayer | None:
 
 
 def copy_active(elastic: nn.Module, static: nn.Module) -> None:
-    """Copy the active weights of `elastic` into `static`, a module of the same structure.
+    """Give `static`, a module of the same structure, copies of the active weights of `elastic`.
+
+    The tensors of `static` are replaced, so they may be on the meta device.
 
     Raises:
-        RuntimeError: when a shape differs (from torch), so that nothing is copied half.
+        RuntimeError: when a name or a shape differs (from torch).
     """
     for name, layer in static.named_modules():
         source = elastic.get_submodule(name)
         if isinstance(source, ElasticLayer):
-            layer.load_state_dict(source.active_state(), strict=True)
-            continue
-        for key, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
-            with torch.no_grad():
-                tensor.copy_(getattr(source, key))
+            state = source.active_state()
+        else:
+            tensors = (*source.named_parameters(recurse=False), *source.named_buffers(recurse=False))
+            state = {key: tensor.detach() for key, tensor in tensors}
+        if state:
+            copies = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
+            layer.load_state_dict(copies, strict=True, assign=True)

@@ -31,7 +31,7 @@ class ElasticLinear(ElasticLayer):
             in_features=(template.in_features, self.in_features),
             out_features=(template.out_features, self.out_features),
         )
-        self.active_in, self.active_out = template.in_features, template.out_features
+        self.set_active(active_in=template.in_features, active_out=template.out_features)
 
     def _active(self) -> tuple[Tensor, Tensor]:
         return self.weight[: self.active_out, : self.active_in], self.bias[: self.active_out]

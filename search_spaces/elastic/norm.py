@@ -39,7 +39,7 @@ class ElasticBatchNorm2d(ElasticLayer):
         if not isinstance(template, nn.BatchNorm2d):
             raise ValueError(f"{self} cannot become {template}")
         check_fits(self, channels=(template.num_features, self.channels))
-        self.active_channels = template.num_features
+        self.set_active(active_channels=template.num_features)
 
     def _prefix(self, tensor: Tensor) -> Tensor:
         return prefix(tensor, 0, self.active_channels, *blocks_of(self._follows[0]))
@@ -52,7 +52,7 @@ class ElasticBatchNorm2d(ElasticLayer):
         if self.training:
             self._store(mean, self.running_mean)
             self._store(var, self.running_var)
-            self.num_batches_tracked += 1
+            self.num_batches_tracked.add_(1)
         return y
 
     def _statistics(self, buffer: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import search_spaces
 from latency_predictors import Bank, Calibration, Device, Measurement, calibrate, calibration, metrics, reference_set
 from latency_predictors.nonnegative import NonNegative
 from search_spaces import Architecture, SearchSpace
@@ -74,7 +75,8 @@ def test_saving_changes_nothing(real: Calibration, tiny: SearchSpace, tmp_path: 
             assert getattr(again, name) == getattr(real, name), name
         np.testing.assert_array_equal(again.reference_codes, real.reference_codes)
         np.testing.assert_array_equal(again.holdout_codes, real.holdout_codes)
-        assert again.predictor.document() == real.predictor.document()
+        assert again.predictor.document()["state"] == real.predictor.document()["state"]
+        assert again.predictor.phase == real.predictor.phase
     row = json.loads(path.read_text())["holdout"][0]
     assert row["architecture"] == tiny.architectures(real.holdout_codes)[0].values
     assert len(row["samples_ms"]) == 8
@@ -109,6 +111,18 @@ def test_the_seed_decides_the_holdout_alone(simulated: list[dict[str, Any]], con
     np.testing.assert_array_equal(first.reference_codes, other.reference_codes)
     np.testing.assert_array_equal(first.holdout_codes, same.holdout_codes)
     assert not np.array_equal(first.holdout_codes, other.holdout_codes)
+
+
+def test_a_small_space_is_measured_whole(simulated: list[dict[str, Any]]) -> None:
+    space = search_spaces.get(
+        "convnet", resolutions=(8,), widths=((16,),), strides=(1,), depths=((1,),), kernels=(3,), head=16
+    )
+    assert space.size == 9
+    for seed in range(5):
+        found = calibrate(space, Device("local"), samples=4, holdout=5, seed=seed)
+        assert len(np.unique(np.concatenate([found.reference_codes, found.holdout_codes]), axis=0)) == 9
+    with pytest.raises(ValueError, match="9 architectures, fewer than the 10"):
+        calibrate(space, Device("local"), samples=4, holdout=6)
 
 
 def test_unstable_measurements_make_an_unstable_calibration(

@@ -137,6 +137,14 @@ def test_tiny_networks_are_run_for_a_millisecond() -> None:
     assert tiny.latency_ms == pytest.approx(0.01)
 
 
+def test_a_sample_of_a_tiny_network_is_the_fastest_of_its_burst() -> None:
+    factors = np.random.default_rng(0).uniform(1, 2, 1000)
+    factors[0] = factors[22] = 1  # the warm-up runs, which decide how many runs follow
+    (found,) = FakeRuntime(factor=lambda run: float(factors[run])).measure(["0.05"], rounds=2, repeats=3, max_seconds=0)
+    bursts = 0.05 * np.stack([factors[1:22], factors[23:44]]).reshape(2, 3, 7)
+    np.testing.assert_allclose(found.samples_ms, bursts.min(axis=2).ravel())
+
+
 def test_many_networks_are_loaded_in_chunks() -> None:
     runtime = FakeRuntime()
     models = [str(1 + number) for number in range(130)]
@@ -158,8 +166,19 @@ def test_reference_networks_take_out_drift_between_chunks(monkeypatch: pytest.Mo
     corrected = runtime().measure(["10", "11", "12", "13"], reference=["20"], **options)
     assert [measurement.latency_ms for measurement in corrected] == pytest.approx([10, 11, 12, 13])
     assert corrected[3].samples_ms == pytest.approx((16.25, 16.25))  # as they were timed
-    plain = runtime().measure(["10", "11", "12", "13"], **options)
-    assert [measurement.latency_ms for measurement in plain] == pytest.approx([10, 11, 12, 16.25])
+
+
+def test_the_first_networks_are_the_references_when_none_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 5)
+    runs_of_a_chunk = 5 * 2 * 2
+    runtime = FakeRuntime(factor=lambda run: 1.0 if run < runs_of_a_chunk else 1.25)
+    found = runtime.measure(["10", "11", "12", "13", "14", "15"], rounds=2, repeats=1)
+    assert [measurement.latency_ms for measurement in found] == pytest.approx([10, 11, 12, 13, 14, 15])
+    chunks = [runtime.loaded[start : start + 5] for start in (0, 5, 10)]
+    assert chunks == [["10", "11", "12", *own] for own in (["10", "11"], ["12", "13"], ["14", "15"])]
+    alone = FakeRuntime()
+    alone.measure(["10", "11", "12", "13", "14"], rounds=2)
+    assert len(alone.loaded) == 5
 
 
 def test_progress_counts_rounds() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from latency_predictors.nonnegative import NonNegative
+import search_spaces
+from latency_predictors.nonnegative import NonNegative, _relative_error
 from nas.testing.predictors import LatencyPredictorContract, SimulatedDevice
 from search_spaces import SearchSpace
 
@@ -91,3 +92,21 @@ def test_three_measurements_are_enough_and_two_are_not(convnet: SearchSpace) -> 
     assert np.isfinite([prediction.mean_ms, prediction.low_ms, prediction.high_ms]).all()
     with pytest.raises(ValueError, match="needs 3 measurements or more, got 2"):
         predictor.calibrate(codes[:2], [1.0, 2.0])
+
+
+def test_costs_that_no_architecture_has_are_left_alone() -> None:
+    space = search_spaces.get("convnet", resolutions=(8,), widths=((16,), (32,)), strides=(1, 2), depths=((1,), (1, 2)),
+                              blocks=("mbconv",), head=16)  # fmt: skip
+    codes = space.random_codes(8, np.random.default_rng(0))
+    assert not space.features(codes)[:, space.feature_names().index("macs_grouped")].any()
+    predictor = NonNegative(space)
+    predictor.calibrate(codes, 0.1 + space.macs(codes) / 1e6)
+    assert np.isfinite(predictor.predict(codes).high_ms).all()
+    assert predictor.document()["state"]["ms_per_unit"]["macs_grouped"] == 0
+
+
+def test_a_cost_that_only_one_measured_architecture_has_gives_a_finite_interval() -> None:
+    # Without the first row its cost has no weight, and its prediction is 0 ms.
+    costs = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    found = _relative_error(costs, np.array([1.0, 1.0, 1.0]))
+    assert 1 < found < 1000

@@ -28,7 +28,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def mobilenet() -> SearchSpace:
-    return search_spaces.get("mobilenetv3", resolutions=(64,), classes=10)
+    return search_spaces.get("mobilenetv3", resolutions=(64,), classes=10, width=0.5)
 
 
 def architectures(space: SearchSpace) -> list[Architecture]:
