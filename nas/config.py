@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.errors import UsageError
-from search_spaces import nearest
+from search_spaces.space import nearest
 
 
 class _Section(BaseModel):
@@ -94,12 +94,16 @@ class ExportConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Everything that a run depends on."""
+    """Everything that a run depends on.
+
+    `threads` are those of torch in training and evaluation, by default all cores; the threads of a device are its own.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     directory: str | None = None
     seed: int = 0
-    devices: list[str] = ["local"]
+    devices: Annotated[list[str], Field(min_length=1)] = ["local"]
+    threads: Positive | None = None
     space: SpaceConfig = SpaceConfig()
     task: TaskConfig = TaskConfig()
     training: TrainingConfig = TrainingConfig()

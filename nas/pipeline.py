@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from latency_predictors import Device
 from nas.config import RunConfig
 from nas.errors import UsageError
@@ -71,6 +73,21 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Result:
         verification = _verify_chosen(stages, bundle)
         report = write_report(stages, stages.run.report_file)
     return Result(stages.run.path, report, bundle, verification)
+
+
+def profile_space(stages: Stages, samples: int = 2000) -> dict[str, dict[str, float]]:
+    """Range of every cheap metric over random architectures: `min`, `median`, `max`, and the two ends of the space."""
+    space = stages.space
+    codes = space.random_codes(samples, np.random.default_rng(stages.config.seed))
+    ends = space.codes([space.smallest(), space.largest()])
+    ranges = {}
+    for metric in stages.metrics:
+        if metric.values is not None:
+            smallest, largest = metric.values(ends)
+            values = np.append(metric.values(codes), (smallest, largest))
+            figures = {"smallest": smallest, "min": values.min(), "median": np.median(values), "max": values.max()}
+            ranges[metric.name] = {name: float(value) for name, value in {**figures, "largest": largest}.items()}
+    return ranges
 
 
 def write_report(stages: Stages, path: Path) -> ReportData:

@@ -124,7 +124,9 @@ class Run:
             with locked(self.locks / "run.lock", wait=False):
                 yield
         except BlockingIOError as error:
-            raise UsageError(f"another process is at work on {self.path}; wait for it, or start a 'nas worker'") from error
+            raise UsageError(
+                f"another process is at work on {self.path}; wait for it, or start a 'nas worker'"
+            ) from error
 
     def save_supernet(self, supernet: Supernet, training: dict[str, Any]) -> None:
         """Keep a trained supernet; its presence says that training is complete."""

@@ -58,6 +58,8 @@ class Stages:
 
     def __init__(self, run: Run, config: RunConfig, reporter: Reporter | None = None) -> None:
         self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
 
     # ------------------------------------------------------------- the parts
 
@@ -92,16 +94,12 @@ class Stages:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Evaluates networks on the validation images."""
-        return Evaluator(
-            self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed
-        )
+        return Evaluator(self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
 
     @cached_property
     def calibrations(self) -> dict[str, Calibration]:
         """What was measured on each device, by its name."""
-        return {
-            name: Calibration.load(self.run.calibration_file(name), self.space) for name in self.config.devices
-        }
+        return {name: Calibration.load(self.run.calibration_file(name), self.space) for name in self.config.devices}
 
     @cached_property
     def metrics(self) -> list[Metric]:
@@ -175,8 +173,6 @@ class Stages:
             return
         torch.manual_seed(self.config.seed)
         supernet = self.space.build_supernet()
-        if self.config.training.channels_last:
-            supernet = supernet.to(memory_format=torch.channels_last)
         trainer = Trainer(
             supernet,
             self.task,

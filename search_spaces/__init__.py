@@ -47,7 +47,7 @@ def builder(name: str) -> Any:
         )
     try:
         return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"search space {name!r} cannot be imported: {error}") from error
 
 
@@ -64,5 +64,10 @@ def get(name: str, **options: Any) -> SearchSpace:
             raise ValueError(
                 f"space {name!r} has no option {option!r}{nearest(option, known)}; it takes {', '.join(known)}"
             )
-    space: SearchSpace = function(**options)
+    try:
+        space = function(**options)
+    except TypeError as error:
+        raise ValueError(f"space {name!r} cannot be made with these options: {error}") from error
+    if not isinstance(space, SearchSpace):
+        raise ValueError(f"{name!r} returned {type(space).__name__}, not a search space")
     return space

@@ -142,7 +142,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SearchSpace:
     """All networks that the choices can describe. Slots run one after the other.
 
@@ -175,10 +175,21 @@ class SearchSpace:
             for name in slot.choices:
                 if name not in self._column:
                     raise ValueError(f"slot {slot.name!r} depends on an unknown choice {name!r}")
+        self._requirements = [self._requirement(choice) for choice in self.choices if choice.requires is not None]
         self._radices = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
         self._skeletons: dict[ModuleSpec, nn.Module] = {}
         self._traces: dict[Variant, Workload] = {}
         self._tables = {phase: [_SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases}
+
+    def __repr__(self) -> str:
+        return f"<search space {self.name}: {len(self.choices)} choices, {self.size:.3g} architectures>"
+
+    def _requirement(self, choice: Choice) -> tuple[int, int, NDArray[np.bool_]]:
+        """Column of a choice, column of the one that it requires, and which options of that one allow it."""
+        name, values = choice.requires or ("", ())
+        parent = self._column[name]
+        allowed = np.array([option in values for option in self.choices[parent].options])
+        return self._column[choice.name], parent, allowed
 
     # ---------------------------------------------------------------- identity
 
@@ -240,14 +251,11 @@ class SearchSpace:
 
     def active(self, codes: Codes) -> NDArray[np.bool_]:
         """Which choices have an effect, shape of `codes`."""
-        codes = self._checked(codes)
-        active = np.ones(codes.shape, dtype=bool)
-        for column, choice in enumerate(self.choices):
-            if choice.requires is not None:
-                parent = self._column[choice.requires[0]]
-                allowed = np.array([value in choice.requires[1] for value in self.choices[parent].options])
-                active[:, column] = active[:, parent] & allowed[codes[:, parent]]
-        return active
+        columns = np.ascontiguousarray(self._checked(codes).T)
+        active = np.ones(columns.shape, dtype=bool)
+        for column, parent, allowed in self._requirements:
+            np.logical_and(active[parent], allowed[columns[parent]], out=active[column])
+        return active.T
 
     def canonical(self, codes: Codes) -> Codes:
         """Codes with every choice that has no effect set to its first option, so that equal networks are equal rows."""
@@ -350,7 +358,7 @@ class SearchSpace:
     def macs(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
         """Multiply-accumulate operations of one forward pass, shape (n,)."""
         columns = [column for column, name in enumerate(COSTS) if name.startswith("macs_")]
-        return self._lookup(codes, phase)[:, columns].sum(axis=1)
+        return np.asarray(self._lookup(codes, phase)[:, columns].sum(axis=1))
 
     def parameters(self, codes: Codes) -> NDArray[np.float64]:
         """Trainable parameters, shape (n,)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -51,11 +52,11 @@ class UnknownOperator(RuntimeError):
     """An operator whose cost is not known; the message names it."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operator that runs under it as an `Op`."""
 
     def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
@@ -182,7 +183,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
     if func in _ELEMENTWISE:
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        return tensors[0].new_empty(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+        return tensors[0].new_empty(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
     return func(*args, **kwargs)
 
 

@@ -1,0 +1,71 @@
+"""The command line: one command a file, thin. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import typer
+
+#: Each module holds one command; `device` holds a group of them.
+_COMMANDS = (
+    "spaces",
+    "profile",
+    "run",
+    "train",
+    "calibrate",
+    "search",
+    "worker",
+    "front",
+    "export",
+    "verify",
+    "report",
+    "dashboard",
+    "device",
+)
+
+
+def application() -> typer.Typer:
+    """The program with all its commands."""
+    app = typer.Typer(
+        name="nas",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=(
+            "Hardware-aware neural architecture search. Begin with 'nas run quickstart'.\n\n"
+            "Exit codes: 0 done, 1 a check failed or a limit cannot be met, 2 wrong use, 130 interrupted. "
+            "NASMYTH_TRACEBACK=1 shows where an error comes from."
+        ),
+    )
+    for name in _COMMANDS:
+        importlib.import_module(f"nas.cli.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point: known errors become one sentence on standard error and an exit code."""
+    from nas.errors import CheckFailed
+
+    try:
+        application()()
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except CheckFailed as error:
+        _fail(error, 1)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        _fail(error, 2)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("NASMYTH_TRACEBACK"):
+        raise error
+    _say(f"error: {error}")
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

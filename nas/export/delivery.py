@@ -26,9 +26,7 @@ def deliver(stages: Stages, chosen: Evaluation, limits: list[str], path: Path) -
     return export_network(stages, network, chosen, limits, path)
 
 
-def export_network(
-    stages: Stages, network: nn.Module, chosen: Evaluation, limits: list[str], path: Path
-) -> Bundle:
+def export_network(stages: Stages, network: nn.Module, chosen: Evaluation, limits: list[str], path: Path) -> Bundle:
     """Write the bundle of a network that is ready for use."""
     space, task = stages.space, stages.task
     inputs = stages.supernet.example_inputs(chosen.architecture)

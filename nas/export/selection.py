@@ -10,9 +10,7 @@ from nas.search.metrics import Direction
 from nas.search.worker import Evaluation
 
 
-def select(
-    evaluations: Sequence[Evaluation], limits: Sequence[Limit], metric: str, direction: Direction
-) -> Evaluation:
+def select(evaluations: Sequence[Evaluation], limits: Sequence[Limit], metric: str, direction: Direction) -> Evaluation:
     """The best network within the limits; of equal ones the one that was evaluated first.
 
     A limit on a latency is compared with the upper end of the predicted interval.

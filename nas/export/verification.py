@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from latency_predictors import Device, measure
-from latency_predictors.devices.backend import Session
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.config import TaskConfig
 from nas.export.bundle import Bundle
 from nas.export.check import Check
 from nas.search.limits import Limit, parse
 from nas.stages import load_task
-from nas.tasks import ImageClassification
+from nas.tasks import ImageClassification, Split
 from search_spaces import Architecture
 from search_spaces.supernet import resize
 
@@ -110,7 +109,9 @@ class Verifier:
         manifest = self.bundle.manifest
         task = load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
         if task.fingerprint != manifest["data_fingerprint"]:
-            yield Check("accuracy", False, f"the images of the study ({manifest['data_fingerprint']})", task.fingerprint)
+            yield Check(
+                "accuracy", False, f"the images of the study ({manifest['data_fingerprint']})", task.fingerprint
+            )
             return
         expected = manifest["metrics"]["accuracy"]
         found = self._share_correct(task, "validation")
@@ -122,7 +123,7 @@ class Verifier:
             f"{100 * found:.2f} %",
         )  # fmt: skip
 
-    def _share_correct(self, task: ImageClassification, split: str) -> float:
+    def _share_correct(self, task: ImageClassification, split: Split) -> float:
         size = tuple(self.bundle.manifest["input"]["shape"][2:])
         correct = seen = 0
         for images, target in task.batches(split, 250):
@@ -196,6 +197,3 @@ def verify(bundle: Bundle, device: Device) -> Verification:
         CheckFailed: when a file of the bundle was changed.
     """
     return Verifier(bundle, device).run()
-
-
-__all__ = ["Check", "Session", "Verification", "Verifier", "verify"]

@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-from nas.report.data import (
-    CalibrationData,
-    Check,
-    Chosen,
-    Evaluation,
-    Objective,
-    ReportData,
-    TrainingRow,
-)
+from nas.export.check import Check
+from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.report.pareto import Direction, hypervolume, hypervolume_history, pareto_front, reference_point
+from nas.search.worker import Evaluation
 
 __all__ = [
     "CalibrationData",

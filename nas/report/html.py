@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.report import labels, plots
-from nas.report.data import CalibrationData, Chosen, Evaluation, ReportData
+from nas.report.data import CalibrationData, Chosen, ReportData
 from nas.report.importance import NotEnoughData, choice_importance
 from nas.report.network import stages
+from nas.search.worker import Evaluation
 
 _ERRORS = {
     "spearman": "rank correlation (Spearman)",

@@ -8,8 +8,10 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from latency_predictors import Calibration
+from nas.export.check import Check
 from nas.report import labels
-from nas.report.data import Check, ReportData
+from nas.report.data import ReportData
 from nas.report.network import stages
 from search_spaces import Architecture, SearchSpace
 
@@ -59,4 +61,24 @@ def network_table(space: SearchSpace, architecture: Architecture, phase: str | N
             labels.count(stage.parameters),
             labels.percent(stage.parameters_share),
         )
+    return table
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """The error of a predictor on networks that it was not fitted to."""
+    table = Table(title=f"{calibration.device.name}: {calibration.predictor.name} on networks it has not seen")
+    for heading in ("", "value"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    errors = calibration.errors
+    rows = {
+        "networks fitted to / tested on": f"{len(calibration.reference)} / {len(calibration.holdout)}",
+        "rank correlation (Spearman)": f"{errors['spearman']:.3f}",
+        "the same of MACs alone": f"{calibration.macs_spearman:.3f}",
+        "median error": f"{errors['mdape']:.1f} %",
+        "inside the 90 % interval": f"{errors['coverage90']:.0%}",
+        "repeat error of the measurements": f"{calibration.holdout[0].repeat_error:.1%}",
+        "measured in": f"{calibration.seconds:.0f} s",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
     return table

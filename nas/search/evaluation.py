@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.tasks import ImageClassification
+from nas.tasks import ImageClassification, Split
 from nas.training.recalibration import recalibrate
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet, resize
@@ -41,7 +41,7 @@ class Evaluator:
         recalibrate(network, (resize(images, size) for images in self._recalibration))
         return network
 
-    def accuracy(self, network: nn.Module, architecture: Architecture, split: str = "validation") -> float:
+    def accuracy(self, network: nn.Module, architecture: Architecture, split: Split = "validation") -> float:
         """Share of images that the network classifies correctly, 0..1."""
         size = self._size(architecture)
         correct = seen = 0

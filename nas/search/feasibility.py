@@ -33,4 +33,5 @@ def least_violation(
         a, b = (parents[rng.integers(len(parents), size=n)] for _ in range(2))
         children = space.mutate(space.crossover(a, b, rng), 1.5 / len(space.choices), rng)
         codes = np.concatenate([parents, children])
-    return codes[np.argmin(violation(codes))][None]
+    best_row: Codes = codes[np.argmin(violation(codes))][None]
+    return best_row

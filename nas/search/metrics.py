@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from latency_predictors import LatencyPredictor
 from nas.errors import UsageError
-from search_spaces import SearchSpace, nearest
-from search_spaces.space import Codes
+from search_spaces import SearchSpace
+from search_spaces.space import Codes, nearest
 
 Direction = Literal["maximize", "minimize"]
 Values = NDArray[np.float64]

@@ -61,7 +61,8 @@ def cut_unfinished_line(path: Path) -> None:
             file.truncate(position)
 
 
-def _storage(journal: Path) -> JournalStorage:
+def storage(journal: Path) -> JournalStorage:
+    """Optuna's storage on a journal file, which is mended when a killed writer left half a line."""
     lock = KernelLock(journal)
     backend = JournalFileBackend(str(journal), lock_obj=lock)
     lock.acquire()
@@ -87,7 +88,7 @@ def create_or_load(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=_storage(journal),
+        storage=storage(journal),
         study_name=name,
         directions=[metric.direction for metric in objectives],
         sampler=sampler,
@@ -118,8 +119,8 @@ def load(journal: Path) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not journal.exists():
         raise UsageError(f"{journal} is missing: no search was started in this run")
-    storage = _storage(journal)
-    names = optuna.get_all_study_names(storage)
+    journal_storage = storage(journal)
+    names = optuna.get_all_study_names(journal_storage)
     if len(names) != 1:
         raise UsageError(f"{journal} holds {len(names)} studies where one is expected")
-    return optuna.load_study(study_name=names[0], storage=storage)
+    return optuna.load_study(study_name=names[0], storage=journal_storage)

@@ -112,7 +112,7 @@ class Trainer:
     def _train_step(self, images: Tensor, target: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        if self.config.channels_last:
+        if self.config.channels_last:  # the weights are slices, which torch lays out to match
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         rng = np.random.default_rng([self.seed, self.step])
@@ -161,7 +161,8 @@ class Trainer:
 
 def _optimizer(supernet: Supernet, config: TrainingConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum; vectors (normalisation, biases) and kernel matrices are not decayed."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in supernet.named_parameters():
         (free if parameter.dim() < 2 or "kernel_matrices" in name else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]

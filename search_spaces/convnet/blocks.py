@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,18 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def check_sizes(
+    resolutions: Sequence[int], depths: Sequence[int], kernels: Sequence[int], expansions: Sequence[int]
+) -> None:
+    """Raise `ValueError` when one of the sizes of a space of blocks is not positive, or a kernel is even."""
+    sizes = {"resolutions": resolutions, "depths": depths, "kernels": kernels, "expansions": expansions}
+    for name, values in sizes.items():
+        if min(values, default=0) < 1:
+            raise ValueError(f"{name} must be positive numbers, not {list(values)}")
+    if any(kernel % 2 == 0 for kernel in kernels):
+        raise ValueError(f"kernels must be odd, so that padding keeps the size, not {list(kernels)}")
 
 
 class SqueezeExcite(nn.Module):
@@ -214,7 +226,7 @@ def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
 
 def _reorder(layer: nn.Module, dim: int, order: Tensor) -> None:
     """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
-    tensors = [layer.get_parameter("weight")]
+    tensors: list[Tensor] = [layer.get_parameter("weight")]
     if dim == 0:
         vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
         tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
 
-from search_spaces.convnet.blocks import ConvNormAct, FusedMBConv, GroupedMBConv, Head, MBConv
+from search_spaces.convnet.blocks import ConvNormAct, FusedMBConv, GroupedMBConv, Head, MBConv, check_sizes
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
@@ -57,6 +57,8 @@ def convnet(
     """
     options = dict(locals())
     _check(widths, strides, depths, blocks, elastic_kernel_blocks, group_width, stem)
+    for depth_options in depths:
+        check_sizes(resolutions, depth_options, kernels, expansions)
     choices = [Choice("resolution", tuple(sorted(resolutions)))]
     slots = [Slot("stem", ("resolution",), partial(_stem, in_channels=in_channels, channels=stem, stride=stem_stride))]
     reduction = stem_stride
@@ -65,7 +67,7 @@ def convnet(
         width = Choice(f"stage{stage}_width", tuple(sorted(widths[stage - 1])))
         depth = Choice(f"stage{stage}_depth", tuple(sorted(depths[stage - 1])))
         choices += [width, depth]
-        for layer in range(1, depth.options[-1] + 1):  # type: ignore[operator]
+        for layer in range(1, max(depths[stage - 1]) + 1):
             name = f"stage{stage}_block{layer}"
             needed = (depth.name, tuple(d for d in depth.options if int(d) >= layer))
             kind = Choice(f"{name}_kind", tuple(blocks), needed, ordered=False)

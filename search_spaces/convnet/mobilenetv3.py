@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
 
-from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, make_divisible
+from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
@@ -49,12 +49,13 @@ def mobilenetv3(
         features: channels after it; 0 leaves that layer out.
 
     Raises:
-        ValueError: when the lists that describe the units differ in length.
+        ValueError: when the lists that describe the units differ in length, or a size is impossible.
     """
     options = dict(locals())
     lengths = {len(widths), len(strides), len(activations), len(squeeze_excite)}
     if len(lengths) != 1:
         raise ValueError("widths, strides, activations and squeeze_excite must have one entry for each unit")
+    check_sizes(resolutions, depths, kernels, expansions)
     stem, head, features = (make_divisible(channels * width) if channels else 0 for channels in (stem, head, features))
     channels = [make_divisible(w * width) for w in widths]
     choices = [Choice("resolution", tuple(sorted(resolutions)))]
@@ -68,7 +69,7 @@ def mobilenetv3(
         choices.append(depth)
         for layer in range(1, max(depths) + 1):
             name = f"unit{unit}_block{layer}"
-            needed = (depth.name, tuple(d for d in depth.options if d >= layer))
+            needed = (depth.name, tuple(d for d in depth.options if int(d) >= layer))
             choices.append(Choice(f"{name}_kernel", tuple(sorted(kernels)), needed))
             choices.append(Choice(f"{name}_expansion", tuple(sorted(expansions)), needed))
             block = partial(

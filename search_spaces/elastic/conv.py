@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class ElasticConv2d(ElasticLayer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernels, self.stride = tuple(sorted(kernels)), stride
         self.kernel_matrices = nn.ParameterDict(
-            {f"{large}to{small}": torch.eye(small * small) for small, large in zip(self.kernels, self.kernels[1:])}
+            {f"{large}to{small}": torch.eye(small * small) for small, large in pairwise(self.kernels)}
         )
         # In a tuple, so that the other layer is not registered as a child of this one.
         self._follows = (follows,)

@@ -1,0 +1,85 @@
+"""The Python interface: the stages of the command line as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nas.config import RunConfig
+    from nas.export.bundle import Bundle
+    from nas.export.verification import Verification
+    from nas.pipeline import Result
+    from nas.search.worker import Evaluation
+
+
+def run(config: RunConfig | str | Path, *overrides: str) -> Result:
+    """Calibrate, train, search, export, verify, report, as `nas run` does.
+
+    Args:
+        config: a configuration, the path of a YAML file, or a packaged name such as `quickstart`.
+        overrides: such as `search.evaluations=50`.
+
+    Raises:
+        CheckFailed: when no network can keep the limits. A failed check of the exported network does not raise: see
+            `Result.verification`.
+        UsageError: when configuration, data and run do not fit together.
+    """
+    from nas import pipeline
+
+    return pipeline.run(_loaded(config, overrides))
+
+
+def search(config: RunConfig | str | Path, *overrides: str) -> list[Evaluation]:
+    """Search with the trained supernet of a run until the budget is spent; gives all evaluated networks.
+
+    Raises:
+        CheckFailed: when no network can keep the limits.
+        UsageError: when there is no trained supernet.
+    """
+    from nas import pipeline
+
+    stages = pipeline.open_stages(_loaded(config, overrides))
+    with stages.run.exclusive():
+        stages.calibrate()
+        stages.search()
+    return stages.evaluations()
+
+
+def export(
+    run: str | Path,
+    to: str | Path,
+    where: Sequence[str] = (),
+    maximize: str | None = None,
+    minimize: str | None = None,
+) -> Bundle:
+    """Export the best evaluated network of a run within limits, as `nas export` does.
+
+    Raises:
+        CheckFailed: when no network keeps the limits.
+        UsageError: when `run` is not a run, or a metric is unknown.
+    """
+    from nas import pipeline
+
+    return pipeline.export(pipeline.existing_stages(Path(run)), Path(to), list(where), maximize, minimize)
+
+
+def verify(bundle: str | Path, device: str = "local") -> Verification:
+    """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
+
+    Raises:
+        CheckFailed: when a file of the bundle was changed.
+        UsageError: when there is no bundle.
+    """
+    from latency_predictors import Device
+    from nas.export.bundle import Bundle
+    from nas.export.verification import verify as verify_bundle
+
+    return verify_bundle(Bundle(Path(bundle)), Device.load(device))
+
+
+def _loaded(config: RunConfig | str | Path, overrides: Sequence[str]) -> RunConfig:
+    from nas.config import RunConfig, load
+
+    return config if isinstance(config, RunConfig) else load(config, overrides)

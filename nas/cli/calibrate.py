@@ -1,0 +1,49 @@
+"""`nas calibrate`: measure a device and fit its latency predictor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import ConfigArgument, JsonOption, SetOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("calibrate")(calibrate)
+
+
+def calibrate(
+    config: ConfigArgument,
+    device: Annotated[str, typer.Option(help="Its name; 'nas device list' shows them.")] = "local",
+    samples: Annotated[int | None, typer.Option(help="Networks to fit the predictor to.")] = None,
+    holdout: Annotated[int | None, typer.Option(help="Other networks to test it on.")] = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a few networks of the configuration's space on a device, fit the predictor, test it on others."""
+    from nas.cli.options import print_json, show
+    from nas.config import load
+    from nas.errors import UsageError
+    from nas.pipeline import open_stages
+    from nas.progress import Reporter
+    from nas.report.tables import calibration_table
+
+    stages = open_stages(load(config, set_ or []), Reporter())
+    with stages.run.exclusive():
+        if stages.searched and device in stages.config.devices:
+            raise UsageError(f"the search of {stages.run.path} uses the present calibration; use another run")
+        defaults = stages.config.calibration
+        calibration = stages.calibrate_device(device, samples or defaults.samples, holdout or defaults.holdout)
+    show(calibration_table(calibration))
+    if json:
+        print_json(
+            {
+                "device": device,
+                "errors": dict(calibration.errors),
+                "macs_spearman": calibration.macs_spearman,
+                "stable": calibration.stable,
+                "seconds": calibration.seconds,
+            }
+        )

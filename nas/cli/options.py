@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a packaged one such as 'quickstart'.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run, such as runs/quickstart.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.evaluations=50; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
+
+
+def print_json(data: Any) -> None:
+    """One JSON object on one line of standard output."""
+    print(json.dumps(data))
+
+
+def show(*renderables: Any) -> None:
+    """Tables and text on standard output."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for renderable in renderables:
+        console.print(renderable)

@@ -1,0 +1,28 @@
+"""`nas search`: the second long stage alone."""
+
+from __future__ import annotations
+
+import typer
+
+from nas.cli.options import ConfigArgument, SetOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("search")(search)
+
+
+def search(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Evaluate networks of a trained supernet until the budget is spent; search.evaluations may be raised later."""
+    from nas.cli.options import show
+    from nas.config import load
+    from nas.pipeline import open_stages
+    from nas.progress import Reporter
+    from nas.report.gather import gather
+    from nas.report.tables import front_table
+
+    stages = open_stages(load(config, set_ or []), Reporter())
+    with stages.run.exclusive():
+        stages.calibrate()
+        stages.search()
+    show(front_table(gather(stages)))

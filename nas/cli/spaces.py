@@ -1,0 +1,49 @@
+"""`nas spaces`: what can be searched."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("spaces")(spaces)
+
+
+def spaces(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A space, or package.module:function for your own.")
+    ] = None,
+) -> None:
+    """List the search spaces, or one space's options, choices, size, smallest and largest network."""
+    import inspect
+
+    from rich.table import Table
+
+    import search_spaces
+    from nas.cli.options import show
+
+    if name is None:
+        table = Table("space", "architectures", "choices", "what it is", title="Search spaces")
+        for known in search_spaces.names():
+            space = search_spaces.get(known)
+            summary = (inspect.getdoc(search_spaces.builder(known)) or "").splitlines()[0]
+            table.add_row(known, f"{space.size:.3g}", str(len(space.choices)), summary)
+        show(table)
+        return
+    space = search_spaces.get(name)
+    options = Table("option", "default", title=f"Options of {name}: space.options in a configuration")
+    for option, value in space.options.items():
+        options.add_row(option, str(value))
+    choices = Table("choice", "options", "has an effect when", title="Choices")
+    for choice in space.choices:
+        needed = f"{choice.requires[0]} in {list(choice.requires[1])}" if choice.requires else ""
+        choices.add_row(choice.name, ", ".join(map(str, choice.options)), needed)
+    ends = Table("network", "MACs (M)", "parameters (M)", "memory (MB)", title=f"{space.size:.4g} architectures")
+    for label, architecture in (("smallest", space.smallest()), ("largest", space.largest())):
+        codes = space.codes([architecture])
+        figures = (space.macs(codes), space.parameters(codes), space.memory_bytes(codes))
+        ends.add_row(label, *(f"{float(figure[0]) / 1e6:.4g}" for figure in figures))
+    show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends)

@@ -1,0 +1,42 @@
+"""`nas verify`: a bundle on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import JsonOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify")(verify)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A directory made by 'nas export' or 'nas run'.")],
+    device: Annotated[str, typer.Option(help="Where to run it; 'nas device list' shows the names.")] = "local",
+    json: JsonOption = False,
+) -> None:
+    """Run an exported network on a device: same outputs as torch, same accuracy, latency measured, limits met.
+
+    Exit code 1 when a check fails or a file of the bundle was changed.
+    """
+    from latency_predictors import Device
+    from nas.cli.options import print_json, show
+    from nas.errors import CheckFailed
+    from nas.export.bundle import Bundle
+    from nas.export.verification import verify as verify_bundle
+    from nas.report.tables import verification_table
+
+    verification = verify_bundle(Bundle(bundle), Device.load(device))
+    show(verification_table(verification.checks))
+    if "test_accuracy" in verification.measured:
+        show(f"accuracy on test images, which nothing else has used: {verification.measured['test_accuracy']:.2%}")
+    if json:
+        print_json(verification.document())
+    if not verification.passed:
+        failed = [check.name for check in verification.checks if not check.passed]
+        raise CheckFailed(f"failed: {', '.join(failed)}")
