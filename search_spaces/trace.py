@@ -52,7 +52,7 @@ class UnknownOperator(RuntimeError):
     """An operator whose cost is not known; the message names it."""
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(TorchDispatchMode):
     """Records every operator that runs under it as an `Op`."""
 
     def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -91,9 +91,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.weights[id(view)] = view
             self.trainable[id(view)] = self.trainable.get(id(source), 0)
         elif view.shape == source.shape:
-            self.number[id(view)] = self.number[id(source)]
+            self.number[id(view)] = self._number(source)
         else:
             self._append("reshape", (source,), view)
+
+    def _number(self, tensor: Tensor) -> int:
+        if id(tensor) not in self.number:
+            raise UnknownOperator(
+                "an operator reads a constant that was made on the way, or a convolution that is also read without "
+                "its batch normalisation; the cost of neither is known"
+            )
+        return self.number[id(tensor)]
 
     def _append(
         self,
@@ -105,7 +113,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters: int = 0,
     ) -> None:
         read = [arg for arg in args if isinstance(arg, Tensor) and id(arg) not in self.weights]
-        numbers = tuple(self.number[id(tensor)] for tensor in read)
+        numbers = tuple(self._number(tensor) for tensor in read)
         self.tensors.append(output)
         result = self.number[id(output)] = self.first + len(self.ops)
         shapes = (*(tuple(tensor.shape) for tensor in read), tuple(output.shape))
@@ -156,7 +164,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
         source, scale, shift = args[:3]
         parameters = self._constants(scale, shift)
-        number = self.number[id(source)]
+        number = self._number(source)
         index = number - self.first
         producer = self.ops[index] if index >= 0 else None
         if producer is None or producer.kind != "conv" or any(number in op.inputs for op in self.ops):
@@ -174,6 +182,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             producer.parameters + parameters,
         )
         self.tensors.append(output)
+        del self.number[id(source)]
         self.number[id(output)] = number
 
 
@@ -209,7 +218,9 @@ def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
     inputs = tuple(torch.empty(shape, device="meta") for shape in input_shapes)
     was_training = module.training
     module.eval()
-    with torch.no_grad(), _Recorder(module, inputs) as recorder:
-        output = module(*inputs)
-    module.train(was_training)
+    try:
+        with torch.no_grad(), _Recorder(module, inputs) as recorder:
+            output = module(*inputs)
+    finally:
+        module.train(was_training)
     return Workload(tuple(recorder.ops), tuple(range(len(inputs))), (recorder.number[id(output)],), input_shapes)

@@ -43,7 +43,7 @@ def prefix(weight: Tensor, dim: int, active: int, blocks: int, blocks_max: int) 
     """
     if blocks_max == 1:
         return weight.narrow(dim, 0, active)
-    split: Tensor = weight.unflatten(dim, (blocks_max, -1))  # type: ignore[no-untyped-call]
+    split = weight.reshape(*weight.shape[:dim], blocks_max, -1, *weight.shape[dim + 1 :])
     return split.narrow(dim, 0, blocks).narrow(dim + 1, 0, active // blocks).flatten(dim, dim + 1)
 
 

@@ -1,0 +1,269 @@
+"""Tracing: every kind of operator, shapes against torch on the CPU, and nothing that passes unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.trace import UnknownOperator, trace
+from search_spaces.workload import Op, Shape, Workload
+
+
+class Function(nn.Module):
+    """A module without weights."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
+
+
+def traced(module: nn.Module | Callable[..., Tensor], *shapes: Shape) -> Workload:
+    return trace((module if isinstance(module, nn.Module) else Function(module)).to("meta"), shapes)
+
+
+def only(workload: Workload) -> Op:
+    (op,) = workload.ops
+    return op
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [
+        ("relu", torch.relu),
+        ("hardswish", F.hardswish),
+        ("hardsigmoid", F.hardsigmoid),
+        ("sigmoid", torch.sigmoid),
+        ("silu", F.silu),
+        ("gelu", F.gelu),
+        ("gelu", lambda x: F.gelu(x, approximate="tanh")),
+        ("add", lambda x: x + 1),
+        ("mul", lambda x: 2 * x),
+    ],
+)
+def test_elementwise(kind: str, function: Callable[[Tensor], Tensor]) -> None:
+    shape = (2, 3, 4, 5)
+    op = only(traced(function, shape))
+    assert op == Op(kind, (0,), (1,), (shape, shape))
+    assert op.macs == 0
+
+
+@pytest.mark.parametrize("kind", ["add", "mul"])
+@pytest.mark.parametrize("other", [(2, 3, 4, 5), (2, 3, 1, 1), (1, 1, 4, 5)])
+def test_arithmetic_of_two_activations_broadcasts(kind: str, other: Shape) -> None:
+    shape = (2, 3, 4, 5)
+    op = only(traced(torch.add if kind == "add" else torch.mul, other, shape))
+    assert op == Op(kind, (0, 1), (2,), (other, shape, shape))
+
+
+def test_arithmetic_with_a_weight_counts_it() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    op = only(traced(Scale(), (1, 3, 4, 4)))
+    assert (op.kind, op.inputs, op.weights, op.parameters, op.macs) == ("mul", (0,), ((3, 1, 1),), 3, 0)
+    assert op.costs()["weight_bytes"] == 12
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("groups", "column"), [(1, "macs_dense"), (2, "macs_grouped"), (4, "macs_depthwise")])
+def test_conv(kernel: int, stride: int, groups: int, column: str) -> None:
+    conv = nn.Conv2d(4, 4, kernel, stride, padding=kernel // 2, groups=groups)
+    output = conv(torch.zeros(2, 4, 7, 6))
+    op = only(traced(conv, (2, 4, 7, 6)))
+    assert (op.kind, op.output_shape) == ("conv", tuple(output.shape))
+    assert dict(op.attributes) == {
+        "stride": (stride, stride), "padding": (kernel // 2,) * 2, "dilation": (1, 1), "groups": groups
+    }  # fmt: skip
+    assert op.weights == ((4, 4 // groups, kernel, kernel), (4,))
+    assert op.parameters == 4 * (4 // groups) * kernel**2 + 4
+    # Every value of the output is a sum over the window and the input channels of its group.
+    assert op.macs == output.numel() * (4 // groups) * kernel**2
+    expected_column = "macs_pointwise" if kernel == groups == 1 else column
+    assert {name for name, value in op.costs().items() if value and name.startswith("macs")} == {expected_column}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(bias: bool) -> None:
+    op = only(traced(nn.Linear(6, 5, bias=bias), (3, 6)))
+    assert (op.kind, op.shapes, op.macs, op.parameters) == ("linear", ((3, 6), (3, 5)), 90, 35 if bias else 30)
+    assert op.costs()["macs_linear"] == 90
+
+
+def test_linear_over_tokens() -> None:
+    workload = traced(nn.Linear(6, 5), (2, 3, 6))
+    assert workload.macs == 2 * 3 * 6 * 5
+    assert workload.parameters == 35
+    assert workload.ops[-1].output_shape == (2, 3, 5)
+    assert workload.costs()["kernels"] == 1  # reshapes cost nothing
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_mean(keepdim: bool) -> None:
+    op = only(traced(lambda x: x.mean((-1, 2), keepdim=keepdim), (2, 3, 4, 5)))
+    assert dict(op.attributes) == {"axes": (3, 2), "keepdim": keepdim}
+    assert op.output_shape == ((2, 3, 1, 1) if keepdim else (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high"),
+    [(F.relu6, 0.0, 6.0), (lambda x: F.hardtanh(x, -2, 3), -2.0, 3.0), (F.hardtanh, -1.0, 1.0)],
+)
+def test_clip(function: Callable[[Tensor], Tensor], low: float, high: float) -> None:
+    op = only(traced(function, (2, 3)))
+    assert (op.kind, dict(op.attributes)) == ("clip", {"min": low, "max": high})
+
+
+def test_reshape() -> None:
+    op = only(traced(lambda x: x.flatten(1), (2, 3, 4, 5)))
+    assert (op.kind, op.shapes) == ("reshape", ((2, 3, 4, 5), (2, 60)))
+    assert not any(op.costs().values())
+
+
+def test_views_of_the_same_shape_are_no_operators() -> None:
+    op = only(traced(lambda x: torch.relu(x.detach().view(2, 3)), (2, 3)))
+    assert op.inputs == (0,)
+
+
+class TestBatchNorm:
+    def test_is_folded_into_the_convolution_before_it(self) -> None:
+        workload = traced(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()), (1, 3, 5, 5))
+        conv, relu = workload.ops
+        assert (conv.weights, conv.parameters) == (((4, 3, 1, 1), (4,)), 3 * 4 + 2 * 4)
+        assert relu.inputs == conv.outputs
+
+    def test_leaves_one_bias(self) -> None:
+        op = only(traced(nn.Sequential(nn.Conv2d(3, 4, 1, bias=True), nn.BatchNorm2d(4)), (1, 3, 5, 5)))
+        assert (op.weights, op.parameters) == (((4, 3, 1, 1), (4,)), 3 * 4 + 4 + 2 * 4)
+
+    def test_of_parallel_convolutions_is_folded(self) -> None:
+        class Parallel(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 3, padding=1)
+                self.norm_a, self.norm_b = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                a, b = self.a(x), self.b(x)
+                return self.norm_a(a) + self.norm_b(b)
+
+        module = Parallel()
+        workload = traced(module, (1, 3, 5, 5))
+        assert [op.kind for op in workload.ops] == ["conv", "conv", "add"]
+        assert workload.parameters == sum(parameter.numel() for parameter in module.parameters())
+
+    @pytest.mark.parametrize("before", [nn.ReLU(), nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()), nn.Identity()])
+    def test_stays_elsewhere(self, before: nn.Module) -> None:
+        op = traced(nn.Sequential(before, nn.BatchNorm2d(4)), (1, 4, 5, 5)).ops[-1]
+        assert (op.kind, op.weights, op.parameters, op.macs) == ("batch_norm", ((4,), (4,)), 8, 0)
+
+    def test_stays_when_the_convolution_was_read_before(self) -> None:
+        class Early(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.conv(x)
+                return torch.relu(y) + self.norm(y)
+
+        assert [op.kind for op in traced(Early(), (1, 3, 5, 5)).ops] == ["conv", "relu", "batch_norm", "add"]
+
+    def test_a_convolution_that_is_read_with_and_without_it_raises(self) -> None:
+        class Late(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.conv(x)
+                z: Tensor = self.norm(y)
+                return z + y
+
+        with pytest.raises(UnknownOperator, match="without its batch normalisation"):
+            traced(Late(), (1, 3, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (torch.tanh, "aten.tanh"),
+        (lambda x: x.softmax(-1), "aten._softmax"),
+        (lambda x: F.max_pool2d(x, 2), "aten.max_pool2d"),
+        (lambda x: x.relu_(), "aten.relu_"),
+        (lambda x: x + torch.zeros(1, device="meta"), "aten.zeros"),
+        (lambda x: x @ x, "bmm"),
+        (lambda x: x + torch.empty(1, device="meta"), "constant that was made on the way"),
+    ],
+)
+def test_unknown_operators_raise_and_are_named(function: Callable[[Tensor], Tensor], name: str) -> None:
+    with pytest.raises(UnknownOperator, match=name):
+        traced(function, (1, 3, 4, 4))
+
+
+def test_a_product_of_two_activations_raises() -> None:
+    with pytest.raises(UnknownOperator, match="product of two activations"):
+        traced(torch.mm, (3, 3), (3, 3))
+
+
+def test_transposed_convolutions_raise() -> None:
+    with pytest.raises(UnknownOperator, match="transposed"):
+        traced(nn.ConvTranspose2d(3, 4, 2), (1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_module_is_kept(training: bool) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).to("meta").train(training)
+    assert len(trace(module, ((1, 3, 5, 5),)).ops) == 1
+    assert module.training is training
+    failing = Function(torch.tanh).train(training)
+    with pytest.raises(UnknownOperator):
+        trace(failing, ((1, 3),))
+    assert failing.training is training
+
+
+def test_shapes_are_those_of_a_real_run() -> None:
+    """Of a network with branches, broadcasting and odd sizes: every recorded output shape in running order."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 6, 3, 2, padding=1), nn.BatchNorm2d(6)
+            self.wide = nn.Conv2d(6, 6, (1, 3), padding=(0, 2), dilation=(1, 2), groups=3)
+            self.gate, self.classifier = nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.norm(self.stem(x)))
+            y = F.hardswish(self.wide(x)) + x
+            y = y * torch.sigmoid(self.gate(y.mean((2, 3), keepdim=True)))
+            logits: Tensor = self.classifier(y.mean((2, 3)))
+            return logits
+
+    module = Net().eval()
+    expected: list[Shape] = []
+    with torch.no_grad():
+        x = module.norm(module.stem(torch.zeros(1, 3, 13, 11)))
+        wide = module.wide(x)
+        gate = module.gate(x.mean((2, 3), keepdim=True))
+        expected = [x.shape, x.shape, wide.shape, wide.shape, x.shape, gate.shape, gate.shape, gate.shape, x.shape,
+                    (1, 6), (1, 4)]  # fmt: skip
+    workload = traced(module, (1, 3, 13, 11))
+    assert [op.output_shape for op in workload.ops] == [tuple(shape) for shape in expected]
+    assert workload.parameters == sum(parameter.numel() for parameter in module.parameters())
+    produced = {0: (1, 3, 13, 11)}
+    for op in workload.ops:  # every input was made before, with the shape that its reader saw
+        assert [produced[number] for number in op.inputs] == list(op.shapes[: len(op.inputs)])
+        produced[op.outputs[0]] = op.output_shape
+    assert len(produced) == len(workload.ops) + 1
