@@ -118,9 +118,12 @@ def choose(
         raise UsageError("give either a metric to maximize or one to minimize, not both")
     extra = parse_all(where or [], stages.metrics, stages.space)
     limits = [*stages.limits, *(limit for limit in extra if limit not in stages.limits)]
-    wanted = find(maximize or minimize or stages.objectives[0].name, stages.metrics)
-    direction = "maximize" if maximize else "minimize" if minimize else wanted.direction
-    return select(stages.evaluations(), limits, wanted.name, direction), [str(limit) for limit in limits]
+    order = [(metric.name, metric.direction) for metric in stages.objectives]
+    if maximize:
+        order.insert(0, (find(maximize, stages.metrics).name, "maximize"))
+    if minimize:
+        order.insert(0, (find(minimize, stages.metrics).name, "minimize"))
+    return select(stages.evaluations(), limits, order), [str(limit) for limit in limits]
 
 
 def export(

@@ -10,10 +10,18 @@ from nas.search.metrics import Direction
 from nas.search.worker import Evaluation
 
 
-def select(evaluations: Sequence[Evaluation], limits: Sequence[Limit], metric: str, direction: Direction) -> Evaluation:
-    """The best network within the limits; of equal ones the one that was evaluated first.
+def select(
+    evaluations: Sequence[Evaluation], limits: Sequence[Limit], order: Sequence[tuple[str, Direction]]
+) -> Evaluation:
+    """The best network within the limits.
 
     A limit on a latency is compared with the upper end of the predicted interval.
+
+    Args:
+        evaluations: to choose from.
+        limits: that must be kept.
+        order: metrics and which way is better; each decides between networks that are equal in those before it, and
+            at last the one that was evaluated first is taken.
 
     Raises:
         CheckFailed: when no network keeps all limits; the message tells how near the nearest one comes.
@@ -28,5 +36,5 @@ def select(evaluations: Sequence[Evaluation], limits: Sequence[Limit], metric: s
             f"none of the {len(evaluations)} evaluated networks keeps {' and '.join(map(str, limits))} "
             f"(the nearest to '{limit}' has {nearest:.4g}); loosen the limit or evaluate more networks"
         )
-    sign = 1 if direction == "maximize" else -1
-    return max(kept, key=lambda e: (sign * e.metrics[metric], -e.number))
+    signs = [(metric, 1 if direction == "maximize" else -1) for metric, direction in order]
+    return max(kept, key=lambda e: (*(sign * e.metrics[metric] for metric, sign in signs), -e.number))

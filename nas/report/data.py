@@ -45,7 +45,7 @@ class CalibrationData:
         holdout_predicted_ms: of the same networks.
         holdout_low_ms: lower end of their 90 % intervals.
         holdout_high_ms: upper end.
-        errors: on the holdout: `spearman`, `kendall`, `mdape`, `coverage90` (fractions).
+        errors: on the holdout: `spearman`, `kendall`, `mdape` (%), `coverage90` (0 to 1).
         macs_spearman: rank correlation of MACs alone with the measured latency, for comparison.
     """
 

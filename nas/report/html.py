@@ -20,7 +20,7 @@ _ERRORS = {
     "mdape": "median error",
     "coverage90": "inside the 90 % interval",
 }
-_SHARES = ("mdape", "coverage90")
+_SHARES = {"mdape": 0.01, "coverage90": 1.0}  # in what part of one each is given
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _STYLE = """
 :root { color-scheme: light; --ink: #1f2430; --soft: #555b66; --line: #dfe2e8; --page: #f5f6f8; --mark: #0072b2; }
@@ -204,7 +204,7 @@ def _progress(data: ReportData) -> str:
 
 def _calibration(calibration: CalibrationData, index: int) -> str:
     errors = [
-        (_ERRORS.get(name, name), labels.percent(value) if name in _SHARES else f"{value:.3f}")
+        (_ERRORS.get(name, name), labels.percent(value * _SHARES[name]) if name in _SHARES else f"{value:.3f}")
         for name, value in calibration.errors.items()
     ]
     facts = [
