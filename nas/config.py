@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nas.errors import UsageError
 from search_spaces.space import nearest
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 Positive = Annotated[int, Field(gt=0)]
@@ -26,6 +28,16 @@ class SpaceConfig(_Section):
 
     name: str = "convnet"
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what a run could not write down: dates, binary data, infinite numbers, lists that hold themselves."""
+        try:
+            json.dumps(options, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError("options are finite numbers, texts, true or false, lists and keys with values") from error
+        return options
 
 
 class AugmentationConfig(_Section):
@@ -99,7 +111,7 @@ class RunConfig(_Section):
     `threads` are those of torch in training and evaluation, by default all cores; the threads of a device are its own.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     directory: str | None = None
     seed: int = 0
     devices: Annotated[list[str], Field(min_length=1)] = ["local"]
@@ -118,8 +130,34 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """Every key with its value, readable by `load`."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
         return text
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-4` as the number that it is in YAML 1.2; PyYAML knows version 1.1, where it is a text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around texts that `_Loader` would read as numbers."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
+def _read_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ValueError: when it is not YAML (PyYAML itself lets many kinds of error through).
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(str(error) or "it is nested too deeply") from error
 
 
 def packaged() -> dict[str, Path]:
@@ -141,11 +179,11 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     if not path.exists() and str(source) in packaged():
         path = packaged()[str(source)]
     try:
-        data = yaml.safe_load(path.read_text())
+        data = _read_yaml(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         known = ", ".join(packaged())
         raise UsageError(f"there is no configuration {str(source)!r}; give a YAML file or one of: {known}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path} must hold keys and values, such as 'name: my-run'")
@@ -177,8 +215,8 @@ def _override(data: dict[str, Any], text: str) -> None:
         if not isinstance(data, dict):
             raise UsageError(f"--set {text}: {section!r} is not a section")
     try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        data[last] = _read_yaml(value)
+    except ValueError as error:
         raise UsageError(f"--set {text}: the value is not readable YAML") from error
 
 
@@ -186,16 +224,18 @@ def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
     path = [part for part in problem["loc"] if isinstance(part, str)]
     key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] == "extra_forbidden" and path:
         known = list(_fields(path[:-1]))
         return f"unknown key {key!r}{nearest(path[-1], known)}; known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
-    return f"{key!r} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key!r} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _fields(sections: Iterable[str]) -> dict[str, Any]:
     model: Any = RunConfig
     for section in sections:
-        model = model.model_fields[section].annotation
+        annotation = model.model_fields[section].annotation
+        model = next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)
     return dict(model.model_fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -49,10 +50,10 @@ def read_json(path: Path) -> Any:
         UsageError: when the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}; delete it to make it again") from error
 
 
@@ -77,8 +78,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write nested dictionaries of tensors and numbers with `torch.save`, atomically."""
-    import io
-
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     write_bytes(path, buffer.getvalue())
@@ -90,12 +89,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: when the file is damaged.
     """
-    import pickle
-
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UsageError(f"{path} cannot be read: {error}; delete it to train again from the start") from error
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch lets through whatever a damaged file makes its unpickler do
+        raise UsageError(f"{path} is damaged or not a checkpoint; delete it to train again from the start") from error
+    if not isinstance(state, dict):
+        raise UsageError(f"{path} is not a checkpoint; delete it to train again from the start")
     return state
 
 

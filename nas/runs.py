@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,14 @@ class Run:
         Raises:
             UsageError: when one is at work.
         """
-        try:
-            with locked(self.locks / "run.lock", wait=False):
-                yield
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process is at work on {self.path}; wait for it, or start a 'nas worker'"
-            ) from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.locks / "run.lock", wait=False))
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"another process is at work on {self.path}; wait for it, or start a 'nas worker'"
+                ) from error
+            yield
 
     def save_supernet(self, supernet: Supernet, training: dict[str, Any]) -> None:
         """Keep a trained supernet; its presence says that training is complete."""
@@ -145,7 +146,9 @@ class Run:
         try:
             supernet.load_state_dict(read_tensors(self.weights_file))
         except RuntimeError as error:
-            raise UsageError(f"{self.weights_file} does not fit the space of this run: {error}") from error
+            raise UsageError(
+                f"{self.weights_file} does not fit the space of this run; delete it to train again"
+            ) from error
 
     def training(self) -> dict[str, Any]:
         """What training gave."""

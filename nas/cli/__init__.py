@@ -49,6 +49,7 @@ def main() -> None:
     """Entry point: known errors become one sentence on standard error and an exit code."""
     from nas.errors import CheckFailed
 
+    sys.path.append(os.getcwd())  # so that a search space in a file of the user's is found
     try:
         application()()
     except KeyboardInterrupt:

@@ -35,3 +35,15 @@ def least_violation(
         codes = np.concatenate([parents, children])
     best_row: Codes = codes[np.argmin(violation(codes))][None]
     return best_row
+
+
+def all_codes(space: SearchSpace) -> Codes:
+    """Every architecture once, as canonical codes of shape (space.size, choices)."""
+    codes = np.zeros((1, len(space.choices)), dtype=np.int64)
+    for column, choice in enumerate(space.choices):  # what decides whether it has an effect comes before it
+        active = space.active(codes)[:, column]
+        options = np.tile(np.arange(len(choice.options)), int(active.sum()))
+        expanded = np.repeat(codes[active], len(choice.options), axis=0)
+        expanded[:, column] = options
+        codes = np.concatenate([codes[~active], expanded])
+    return codes

@@ -32,7 +32,7 @@ class Limit:
     value: float
 
     def __str__(self) -> str:
-        return f"{self.metric} {'<=' if self.sign > 0 else '>='} {self.value:.4g}"
+        return f"{self.metric} {'<=' if self.sign > 0 else '>='} {self.value:.10g}"
 
     def violation(self, value: float) -> float:
         """By how much `value` misses the bound; kept when it is not positive."""
@@ -65,8 +65,8 @@ def parse(text: str, largest: Callable[[str], float] | None = None) -> Limit:
     if percent:
         if largest is None:
             raise UsageError(f"the limit {text!r} is a share of the largest network; give a number here")
-        value *= largest(name) / 100
-    return Limit(name, 1 if operator == "<=" else -1, float(f"{value:.4g}"))
+        value = float(f"{value * largest(name) / 100:.4g}")
+    return Limit(name, 1 if operator == "<=" else -1, value)
 
 
 def parse_all(texts: Iterable[str], metrics: Sequence[Metric], space: SearchSpace) -> list[Limit]:

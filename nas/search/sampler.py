@@ -12,15 +12,21 @@ from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from nas.search.feasibility import least_violation
+from nas.search.feasibility import all_codes, least_violation
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
 Violation = Callable[[Codes], NDArray[np.float64]]
 
+#: Spaces up to this size are gone through before they are called exhausted.
+ENUMERABLE = 100_000
+
 
 class SpaceExhausted(RuntimeError):
-    """No architecture is left that keeps the cheap limits and was not proposed before."""
+    """No architecture was found that keeps the cheap limits and was not proposed before.
+
+    In a space of at most `ENUMERABLE` architectures there is none; in a larger one a long search found none.
+    """
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -56,6 +62,7 @@ class UniqueNSGAIISampler(BaseSampler):
         self._distributions = distributions(space)
         self._anchor = least_violation(space, violation, seed)
         self._known: dict[int, bytes] = {}
+        self._feasible: Codes | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All choices of the space."""
@@ -120,4 +127,15 @@ class UniqueNSGAIISampler(BaseSampler):
             # Far from the feasible region even mutants of a crossover miss it: go to the anchor step by step.
             if rate and not (self.violation(proposal) <= 0).all():
                 proposal = self.space.crossover(proposal, self._anchor, rng)
-        raise SpaceExhausted("no architecture is left that keeps the limits and was not evaluated before")
+        return self._left_over(seen, rng)
+
+    def _left_over(self, seen: set[bytes], rng: np.random.Generator) -> Codes:
+        """One of the architectures that mutation did not reach."""
+        if self.space.size <= ENUMERABLE:
+            if self._feasible is None:
+                codes = all_codes(self.space)
+                self._feasible = codes[self.violation(codes) <= 0]
+            for row in rng.permutation(len(self._feasible)):
+                if self._feasible[row].tobytes() not in seen:
+                    return self._feasible[row : row + 1]
+        raise SpaceExhausted("no architecture was found that keeps the limits and was not evaluated before")

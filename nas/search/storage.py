@@ -62,12 +62,19 @@ def cut_unfinished_line(path: Path) -> None:
 
 
 def storage(journal: Path) -> JournalStorage:
-    """Optuna's storage on a journal file, which is mended when a killed writer left half a line."""
+    """Optuna's storage on a journal file, which is mended when a killed writer left half a line.
+
+    Raises:
+        UsageError: when the file is damaged in another way.
+    """
     lock = KernelLock(journal)
     backend = JournalFileBackend(str(journal), lock_obj=lock)
     lock.acquire()
     lock.release()
-    return JournalStorage(backend)
+    try:
+        return JournalStorage(backend)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise UsageError(f"{journal} is damaged ({error}); move it away to search anew") from error
 
 
 def create_or_load(
@@ -83,7 +90,8 @@ def create_or_load(
         sampler: proposes the trials.
 
     Raises:
-        UsageError: when the stored study was made for something else (the message says what differs).
+        UsageError: when the stored study was made for something else (the message says what differs), or the file
+            is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -94,11 +102,11 @@ def create_or_load(
         sampler=sampler,
         load_if_exists=True,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([metric.name for metric in objectives])
     stored = study.user_attrs.get(IDENTITY)
     if stored is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([metric.name for metric in objectives])
         study.set_user_attr(IDENTITY, identity)
     elif stored != identity:
         differing = [key for key in identity if stored.get(key) != identity[key]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ from search_spaces import Architecture, SearchSpace
 Progress = Callable[[int, int], None]
 
 WORKER, ARCHITECTURE, METRICS, REASON = "worker", "architecture", "metrics", "reason"
+
+#: How often a worker that has nothing left to begin looks after the trials of the others.
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,16 @@ class Worker:
     folder: Path
 
     def run(self, budget: int, progress: Progress | None = None) -> None:
-        """Evaluate until the study has `budget` trials, or the space has no more to offer.
+        """Evaluate until the study has `budget` finished trials, or the space has no more to offer.
+
+        At the end it waits for the trials that other workers run, and takes them up when those are killed.
 
         Args:
-            budget: finished and running trials in all, those of other workers included.
+            budget: finished trials in all, those of other workers included.
             progress: called with the number of finished trials and the budget.
+
+        Raises:
+            FloatingPointError: when a metric of an architecture is not finite.
         """
         with locked(self._lock_of(os.getpid())):
             while True:
@@ -60,16 +70,20 @@ class Worker:
                     progress(len(self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])), budget)
                 with locked(self.folder / "ask.lock"):
                     trial = self._next(budget)
-                if trial is None:
+                if trial is not None:
+                    self._evaluate(trial)
+                elif self._running():
+                    time.sleep(POLL_SECONDS)
+                else:
                     return
-                self._evaluate(trial)
 
     def _next(self, budget: int) -> Trial | None:
         interrupted = self._interrupted()
         if interrupted is not None:
             return self._take(Trial(self.study, interrupted._trial_id))
-        taken = [t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-        if len(taken) >= budget:
+        trials = self.study.get_trials(deepcopy=False)
+        exhausted = bool(trials) and REASON in trials[-1].user_attrs
+        if exhausted or sum(trial.state != TrialState.FAIL for trial in trials) >= budget:
             return None
         return self._take(self.study.ask())
 
@@ -77,8 +91,11 @@ class Worker:
         """Fix the architecture of a trial; `None` when there is no further one."""
         if trial.user_attrs.get(WORKER) != os.getpid():
             trial.set_user_attr(WORKER, os.getpid())
+        wanted = distributions(self.space)
         try:
-            for name, distribution in distributions(self.space).items():
+            if len(trial.params) < len(wanted):
+                trial.relative_params  # noqa: B018 - samples; Optuna would not ask for choices with a single option
+            for name, distribution in wanted.items():
                 trial.suggest_categorical(name, distribution.choices)
         except SpaceExhausted as error:
             trial.set_user_attr(REASON, str(error))
@@ -87,8 +104,10 @@ class Worker:
         return trial
 
     def _interrupted(self) -> FrozenTrial | None:
-        running = self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
-        return next((trial for trial in running if not self._alive(trial.user_attrs.get(WORKER))), None)
+        return next((trial for trial in self._running() if not self._alive(trial.user_attrs.get(WORKER))), None)
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
 
     def _alive(self, worker: int | None) -> bool:
         if worker is None or worker == os.getpid():
@@ -106,6 +125,9 @@ class Worker:
         codes = trial_codes(self.space, trial.params)
         architecture = self.space.architectures(codes)[0]
         found = {"accuracy": self.evaluate(architecture), **record(self.metrics, codes)[0]}
+        wrong = [name for name, value in found.items() if not math.isfinite(value)]
+        if wrong:
+            raise FloatingPointError(f"{wrong[0]} of {architecture.to_json()} is {found[wrong[0]]}")
         trial.set_user_attr(ARCHITECTURE, architecture.to_json())
         trial.set_user_attr(METRICS, found)
         for limit in self.limits:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.config import TrainingConfig
+from nas.errors import UsageError
 from nas.files import read_checkpoint, write_checkpoint
 from nas.tasks import ImageClassification
 from nas.training.sandwich import Loss
@@ -122,7 +123,9 @@ class Trainer:
             raise FloatingPointError(
                 f"the loss is not finite at step {self.step} ({losses}); lower training.learning_rate"
             )
-        nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm)
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is not finite at step {self.step}; lower training.learning_rate")
         self.optimizer.step()
         self.step += 1
         for name, value in losses.items():
@@ -153,10 +156,15 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.supernet.load_state_dict(state["supernet"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self._sums = state["step"], state["seconds"], state["sums"]
-        self.logs = [EpochLog(**log) for log in state["logs"]]
+        try:
+            self.supernet.load_state_dict(state["supernet"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds, self._sums = state["step"], state["seconds"], state["sums"]
+            self.logs = [EpochLog(**log) for log in state["logs"]]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{self.checkpoint} is not a checkpoint of this training; delete it to train again from the start"
+            ) from error
 
 
 def _optimizer(supernet: Supernet, config: TrainingConfig) -> torch.optim.Optimizer:
