@@ -224,7 +224,7 @@ def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
     path = [part for part in problem["loc"] if isinstance(part, str)]
     key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden" and path:
+    if problem["type"] == "extra_forbidden":
         known = list(_fields(path[:-1]))
         return f"unknown key {key!r}{nearest(path[-1], known)}; known here: {', '.join(known)}"
     if problem["type"] == "missing":

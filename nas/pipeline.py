@@ -9,7 +9,7 @@ import numpy as np
 
 from latency_predictors import Device
 from nas.config import RunConfig
-from nas.errors import UsageError
+from nas.errors import CheckFailed, UsageError
 from nas.export.bundle import Bundle
 from nas.export.delivery import deliver
 from nas.export.selection import select
@@ -143,11 +143,18 @@ def _export_chosen(stages: Stages) -> Bundle:
     wanted = stages.config.export
     chosen, limits = choose(stages, wanted.where, wanted.maximize, wanted.minimize)
     bundle = Bundle(stages.run.bundle)
-    if bundle.path.exists():
-        manifest = bundle.manifest
-        if (manifest["architecture"], manifest["limits"]) == (chosen.architecture.key, limits):
-            return bundle
+    if bundle.path.exists() and _is_intact(bundle, chosen, limits):
+        return bundle
     return export(stages, stages.run.bundle, wanted.where, wanted.maximize, wanted.minimize)
+
+
+def _is_intact(bundle: Bundle, chosen: Evaluation, limits: list[str]) -> bool:
+    """Whether a bundle is the export of `chosen` within `limits` and all of its files are unchanged."""
+    try:
+        bundle.check_files()
+    except (CheckFailed, UsageError):
+        return False
+    return (bundle.manifest["architecture"], bundle.manifest["limits"]) == (chosen.architecture.key, limits)
 
 
 def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:

@@ -99,17 +99,13 @@ class Run:
         if not run.config_file.exists():
             write_text(run.config_file, config.to_yaml())
             return run
-        stored = _flat(load(run.config_file).model_dump(mode="json"))
-        wanted = _flat(config.model_dump(mode="json"))
-        differing = [
-            key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key) and not key.startswith(_FREE)
-        ]
-        if differing:
-            key = differing[0]
-            raise UsageError(
-                f"{run.path} was made with {key} = {stored.get(key)!r}, now it is {wanted.get(key)!r}; "
-                "use the old value, another 'name' or 'directory', or delete the run"
-            )
+        stored = load(run.config_file)
+        for key, old, new in _differences(stored.model_dump(mode="json"), config.model_dump(mode="json")):
+            if not key.startswith(_FREE):
+                raise UsageError(
+                    f"{run.path} was made with {key} = {old!r}, now it is {new!r}; "
+                    "use the old value, another 'name' or 'directory', or delete the run"
+                )
         write_text(run.config_file, config.to_yaml())
         return run
 
@@ -156,9 +152,11 @@ class Run:
         return data
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        nested = isinstance(value, dict) and bool(value)
-        flat.update(_flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-    return flat
+def _differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, old and new value of all that differs; a key that is missing has the value `None`."""
+    for key in {**stored, **wanted}:
+        old, new = stored.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new

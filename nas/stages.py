@@ -204,6 +204,7 @@ class Stages:
     def worker(self) -> Worker:
         """A process that evaluates trials of this run's study."""
         self.check_limits()
+        evaluate = self.evaluator.evaluate  # before a study is made: without a trained supernet there is no search
         search = self.config.search
         sampler = UniqueNSGAIISampler(
             self.space,
@@ -228,7 +229,7 @@ class Stages:
             self.objectives,
             self.metrics,
             self.limits,
-            self.evaluator.evaluate,
+            evaluate,
             self.run.locks,
         )
 

@@ -52,13 +52,23 @@ def main() -> None:
     sys.path.append(os.getcwd())  # so that a search space in a file of the user's is found
     try:
         application()()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if not _interrupted(end):
+            raise
         _say("interrupted; the same command goes on from here")
         sys.exit(130)
-    except CheckFailed as error:
+    except (CheckFailed, FloatingPointError) as error:
         _fail(error, 1)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _fail(error, 2)
+
+
+def _interrupted(end: BaseException) -> bool:
+    """Whether Ctrl-C brought the program to its end: typer makes a silent exit of it."""
+    cause: BaseException | None = end
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None
 
 
 def _fail(error: Exception, code: int) -> None:

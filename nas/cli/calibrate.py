@@ -35,7 +35,11 @@ def calibrate(
         if stages.searched and device in stages.config.devices:
             raise UsageError(f"the search of {stages.run.path} uses the present calibration; use another run")
         defaults = stages.config.calibration
-        calibration = stages.calibrate_device(device, samples or defaults.samples, holdout or defaults.holdout)
+        calibration = stages.calibrate_device(
+            device,
+            defaults.samples if samples is None else samples,
+            defaults.holdout if holdout is None else holdout,
+        )
     show(calibration_table(calibration))
     if json:
         print_json(

@@ -19,6 +19,7 @@ def dashboard(
     port: Annotated[int, typer.Option(help="On this machine.")] = 8080,
 ) -> None:
     """Watch a search in the browser, also while it runs (needs the extra `dashboard`)."""
+    from nas.errors import UsageError
     from nas.pipeline import existing_stages
     from nas.search.storage import storage
 
@@ -27,4 +28,6 @@ def dashboard(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("optuna-dashboard is not installed: pip install 'nasmyth[dashboard]'") from error
     stages = existing_stages(run)
+    if not stages.searched:
+        raise UsageError(f"no search was started in {run} yet; 'nas run' and 'nas search' do")
     run_server(storage(stages.run.journal_file), host="127.0.0.1", port=port)

@@ -30,4 +30,7 @@ def show(*renderables: Any) -> None:
 
     console = Console(highlight=False)
     for renderable in renderables:
-        console.print(renderable)
+        if isinstance(renderable, str):  # a path must not be broken into lines, nor read as markup
+            console.print(renderable, soft_wrap=True, markup=False)
+        else:
+            console.print(renderable)

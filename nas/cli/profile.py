@@ -22,6 +22,7 @@ def profile(config: ConfigArgument, set_: SetOption = None, json: JsonOption = F
 
     from nas.cli.options import print_json, show
     from nas.config import load
+    from nas.errors import CheckFailed
     from nas.pipeline import open_stages, profile_space
     from nas.progress import Reporter
 
@@ -33,8 +34,13 @@ def profile(config: ConfigArgument, set_: SetOption = None, json: JsonOption = F
     for name, figures in ranges.items():
         table.add_row(name, *(f"{figures[key]:.4g}" for key in ("smallest", "min", "median", "max", "largest")))
     show(table)
-    stages.check_limits()
     limits = [str(limit) for limit in stages.limits]
+    try:
+        stages.check_limits()
+    except CheckFailed:
+        if json:
+            print_json({"metrics": ranges, "limits": limits, "feasible": False})
+        raise
     show(f"The limits can be met: {', '.join(limits)}" if limits else "There are no limits.")
     if json:
         print_json({"metrics": ranges, "limits": limits, "feasible": True})

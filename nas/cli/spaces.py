@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 def spaces(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A space, or package.module:function for your own.")
+        str | None, typer.Argument(metavar="NAME", help="A space, or package.module:function for your own.")
     ] = None,
 ) -> None:
     """List the search spaces, or one space's options, choices, size, smallest and largest network."""

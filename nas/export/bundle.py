@@ -21,6 +21,22 @@ from nas.files import read_json, read_tensors, write_bytes, write_json
 from search_spaces import Architecture, SearchSpace
 
 FORMAT_VERSION = 1
+_KEYS = frozenset(
+    [
+        "architecture",
+        "classes",
+        "data_fingerprint",
+        "devices",
+        "files",
+        "input",
+        "limits",
+        "metrics",
+        "seed",
+        "space",
+        "task",
+        "weights_mb",
+    ]
+)
 MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
     "model.onnx",
     "architecture.json",
@@ -62,7 +78,7 @@ class Bundle:
         """What is known of the network.
 
         Raises:
-            UsageError: when there is no bundle here, or one of another version.
+            UsageError: when there is no bundle here, one of another version, or a manifest without a needed key.
         """
         if not (self.path / MANIFEST).exists():
             raise UsageError(f"{self.path} is not a bundle: it has no {MANIFEST}; 'nas export' makes one")
@@ -70,6 +86,9 @@ class Bundle:
         version = manifest.get("version") if isinstance(manifest, dict) else None
         if version != FORMAT_VERSION:
             raise UsageError(f"{self.path} is a bundle of version {version!r}, this release reads {FORMAT_VERSION}")
+        missing = sorted(_KEYS - manifest.keys())
+        if missing:
+            raise UsageError(f"{self.path / MANIFEST} has no key {missing[0]!r}; export the network again")
         return manifest
 
     def check_files(self) -> None:
@@ -78,12 +97,12 @@ class Bundle:
         Raises:
             CheckFailed: when one is missing or was changed.
         """
-        for name, expected in self.manifest["files"].items():
-            # Only plain names are followed: a manifest must not point elsewhere.
-            file = self.path / Path(name).name
-            if not file.exists():
+        hashes = self.manifest["files"]
+        for name in (MODEL, ARCHITECTURE, WEIGHTS, README):  # what else a manifest may name is not followed
+            file = self.path / name
+            if not file.is_file():
                 raise CheckFailed(f"{file} is missing; export the network again")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            if hashlib.sha256(file.read_bytes()).hexdigest() != hashes.get(name):
                 raise CheckFailed(f"{file} was changed after the export (its hash differs); export the network again")
 
     @property
@@ -103,9 +122,16 @@ class Bundle:
         return Architecture.from_json((self.path / ARCHITECTURE).read_text())
 
     def network(self) -> nn.Module:
-        """The torch network with its weights, in evaluation mode."""
+        """The torch network with its weights, in evaluation mode.
+
+        Raises:
+            CheckFailed: when the weights belong to another architecture.
+        """
         network = self.space.build(self.architecture)
-        network.load_state_dict(read_tensors(self.path / WEIGHTS))
+        try:
+            network.load_state_dict(read_tensors(self.path / WEIGHTS))
+        except RuntimeError as error:
+            raise CheckFailed(f"{self.path / WEIGHTS} does not fit {ARCHITECTURE}; export the network again") from error
         return network.eval()
 
 
@@ -116,7 +142,11 @@ def write_bundle(
 
     Args:
         manifest: what is known, without version and hashes; with `input` (name, shape, mean, std) and `classes`.
+
+    Raises:
+        UsageError: when `path` holds something else than a bundle.
     """
+    check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     shape = manifest["input"]["shape"]
@@ -145,6 +175,17 @@ def write_bundle(
     return Bundle(path)
 
 
+def check_target(path: Path) -> None:
+    """Make sure that a bundle may be written to `path`.
+
+    Raises:
+        UsageError: when it holds something else than a bundle.
+    """
+    free = not path.exists() or (path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir())))
+    if not free:
+        raise UsageError(f"{path} exists and is not a bundle; choose another directory")
+
+
 def _array(values: list[float]) -> str:
     rounded = json.dumps([round(value, 6) for value in values])
     return f"np.array({rounded}).reshape(-1, 1, 1)"
@@ -155,10 +196,8 @@ def _replace_directory(temporary: Path, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(path)
         return
-    if not (path / MANIFEST).exists() and any(path.iterdir()):
-        shutil.rmtree(temporary)
-        raise UsageError(f"{path} exists and is not a bundle; choose another directory")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)  # of a process that was killed and had the same number
     path.rename(old)
     temporary.rename(path)
     shutil.rmtree(old)

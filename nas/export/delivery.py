@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.export.bundle import Bundle, write_bundle
+from nas.export.bundle import Bundle, check_target, write_bundle
 from nas.export.onnx_model import to_onnx
 from nas.search.worker import Evaluation
 from nas.stages import Stages, versions
@@ -22,6 +22,7 @@ def deliver(stages: Stages, chosen: Evaluation, limits: list[str], path: Path) -
     Raises:
         UsageError: when `path` holds something else than a bundle.
     """
+    check_target(path)
     network = stages.evaluator.network(chosen.architecture)
     return export_network(stages, network, chosen, limits, path)
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -44,8 +45,18 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    content: bytes = program.model_proto.SerializeToString()
+    model = program.model_proto
+    _strip_notes(model)
+    content: bytes = model.SerializeToString()
     return content
+
+
+def _strip_notes(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes: stack traces that hold the paths of this machine, several times the graph's size."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 @contextmanager

@@ -30,11 +30,19 @@ def select(
         raise CheckFailed("no network was evaluated yet; 'nas search' does it")
     kept = [e for e in evaluations if all(limit.missed_by(e.metrics) <= 0 for limit in limits)]
     if not kept:
-        limit = max(limits, key=lambda limit: min(limit.missed_by(e.metrics) for e in evaluations))
-        nearest = min(limit.missed_by(e.metrics) for e in evaluations) * limit.sign + limit.value
+        nearest = min(evaluations, key=lambda e: sum(_shortfall(limit, e) for limit in limits))
+        missed = [limit for limit in limits if _shortfall(limit, nearest)]
+        found = " and ".join(
+            f"{limit.value + limit.sign * limit.missed_by(nearest.metrics):.4g} for '{limit}'" for limit in missed
+        )
         raise CheckFailed(
-            f"none of the {len(evaluations)} evaluated networks keeps {' and '.join(map(str, limits))} "
-            f"(the nearest to '{limit}' has {nearest:.4g}); loosen the limit or evaluate more networks"
+            f"none of the {len(evaluations)} evaluated networks keeps {' and '.join(map(str, limits))}; the nearest, "
+            f"network {nearest.number}, has {found}; loosen the limit or evaluate more networks"
         )
     signs = [(metric, 1 if direction == "maximize" else -1) for metric, direction in order]
     return max(kept, key=lambda e: (*(sign * e.metrics[metric] for metric, sign in signs), -e.number))
+
+
+def _shortfall(limit: Limit, evaluation: Evaluation) -> float:
+    """By which share of a limit a network misses it; 0 when it is kept."""
+    return max(0.0, limit.missed_by(evaluation.metrics)) / max(abs(limit.value), 1e-12)

@@ -17,7 +17,7 @@ from nas.export.bundle import Bundle
 from nas.export.check import Check
 from nas.search.limits import Limit, parse
 from nas.stages import load_task
-from nas.tasks import ImageClassification, Split
+from nas.tasks import DataError, ImageClassification, Split
 from search_spaces import Architecture
 from search_spaces.supernet import resize
 
@@ -26,6 +26,7 @@ PARITY = 1e-4
 #: What the graphs of the calibration and an exported graph may differ in latency, beyond the interval.
 LATENCY_TOLERANCE = 0.1
 SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
+MEASURING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,14 @@ class Verifier:
 
     def _accuracy(self) -> Iterator[Check]:
         manifest = self.bundle.manifest
-        task = load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
+        images = f"the images of the study ({manifest['data_fingerprint']})"
+        try:
+            task = load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
+        except DataError as error:
+            yield Check("accuracy", False, images, str(error))
+            return
         if task.fingerprint != manifest["data_fingerprint"]:
-            yield Check(
-                "accuracy", False, f"the images of the study ({manifest['data_fingerprint']})", task.fingerprint
-            )
+            yield Check("accuracy", False, images, f"other images ({task.fingerprint})")
             return
         expected = manifest["metrics"]["accuracy"]
         found = self._share_correct(task, "validation")
@@ -135,7 +139,9 @@ class Verifier:
         known = self.bundle.manifest["devices"].get(self.device.name)
         references = known["references"] if known else []
         graphs = [self._reference_graph(reference["values"]) for reference in references]
-        measurement, *others = measure(self.device, [self.bundle.model, *graphs], rounds=24, seed=self.seed)
+        measurement, *others = measure(
+            self.device, [self.bundle.model, *graphs], rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS
+        )
         self.measured |= {
             "latency_ms": measurement.latency_ms,
             "median_ms": measurement.median_ms,

@@ -78,5 +78,7 @@ def _chosen(stages: Stages) -> Chosen | None:
     bundle = Bundle(run.bundle)
     checks: tuple[Check, ...] = ()
     if run.verification_file.exists():
-        checks = Verification.from_document(read_json(run.verification_file)["verification"]).checks
+        stored = read_json(run.verification_file)
+        if stored["files"] == bundle.manifest["files"]:  # else it is of an older export
+            checks = Verification.from_document(stored["verification"]).checks
     return Chosen(bundle.architecture, bundle.manifest["metrics"], checks)

@@ -1,0 +1,71 @@
+"""Several processes on one run."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_commands import TINY, Command, Start
+
+from nas.search.storage import load
+
+BUDGET = 150
+
+
+def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_worker_helps_and_second_run_is_refused(copied: Path, command: Command, start: Start) -> None:
+    arguments = (TINY, "--set", f"directory={copied}", "--set", f"search.evaluations={BUDGET}")
+    first = start("search", *arguments)
+    journal = copied / "study.journal"
+    known = journal.stat().st_size
+    wait_for(lambda: journal.stat().st_size > known + 2000)
+
+    refused = command("run", *arguments)
+    assert refused.code == 2
+    assert "another process is at work" in refused.err
+    assert first.poll() is None
+    helped = command("worker", copied)
+    assert helped.code == 0, helped.err
+    assert first.wait(60) == 0
+
+    trials = load(journal).get_trials()
+    assert [trial.number for trial in trials] == list(range(BUDGET))
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert len({json.dumps(trial.params) for trial in trials}) == BUDGET
+    by_worker = [trial.user_attrs["worker"] for trial in trials[12:]]
+    assert len(set(by_worker)) == 2
+    assert min(by_worker.count(worker) for worker in set(by_worker)) > 5
+
+
+def test_dashboard_shows_the_study(copied: Path, start: Start) -> None:
+    pytest.importorskip("optuna_dashboard")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start("dashboard", copied, "--port", str(port))
+    answers: list[str] = []
+
+    def answered() -> bool:
+        assert process.poll() is None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as response:
+                answers.append(response.read().decode())
+        except OSError:
+            return False
+        return True
+
+    wait_for(answered)
+    (study,) = json.loads(answers[0])["study_summaries"]
+    assert study["study_name"] == "tiny"
+    assert study["directions"] == ["maximize", "minimize"]

@@ -1,0 +1,127 @@
+"""A search whose evaluations cost nothing, and child processes that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.study import Study
+
+import search_spaces
+from nas.search.limits import cheap_violation, parse_all
+from nas.search.metrics import ACCURACY, Metric, cheap_metrics
+from nas.search.sampler import UniqueNSGAIISampler
+from nas.search.storage import create_or_load
+from nas.search.worker import Worker
+from search_spaces import Architecture, SearchSpace
+
+Evaluate = Callable[[Architecture], float]
+TrialRow = tuple[int, str, dict[str, Any], list[float] | None, dict[str, float]]
+
+
+def small_space() -> SearchSpace:
+    """Far more architectures than any test evaluates."""
+    return search_spaces.get(
+        "convnet",
+        resolutions=[8],
+        in_channels=1,
+        stem=8,
+        widths=[[12, 16], [16, 24]],
+        strides=[1, 2],
+        depths=[[1, 2], [1, 2]],
+        group_width=4,
+        head=32,
+    )
+
+
+def tiny_space() -> SearchSpace:
+    """2 widths x (2 architectures of one block + 4 of two) = 12 architectures."""
+    return search_spaces.get(
+        "convnet",
+        resolutions=[8],
+        in_channels=1,
+        stem=8,
+        widths=[[12, 16]],
+        strides=[1],
+        depths=[[1, 2]],
+        blocks=["fused"],
+        kernels=[3],
+        expansions=[2, 3],
+        group_width=4,
+        head=16,
+    )
+
+
+def synthetic_accuracy(space: SearchSpace) -> Evaluate:
+    """Grows with the cost, and depends on the kinds of block, so that there is something to find."""
+    largest = float(space.macs(space.codes([space.largest()]))[0])
+
+    def accuracy(architecture: Architecture) -> float:
+        cost = float(space.macs(space.codes([architecture]))[0]) / largest
+        active = space.active(space.codes([architecture]))[0]
+        kinds = [v for (n, v), a in zip(architecture.items, active, strict=True) if a and n.endswith("_kind")]
+        good = sum(kind == ("grouped" if i % 2 else "mbconv") for i, kind in enumerate(kinds)) / max(1, len(kinds))
+        return float(1 - np.exp(-3 * cost)) * 0.6 + 0.4 * good
+
+    return accuracy
+
+
+def make_worker(
+    folder: Path,
+    space: SearchSpace,
+    limits: Sequence[str] = (),
+    evaluate: Evaluate | None = None,
+    population: int = 6,
+    seed: int = 0,
+    identity: dict[str, Any] | None = None,
+) -> Worker:
+    """A worker on the study in `folder`; everything in it is read from disk."""
+    metrics = [ACCURACY, *cheap_metrics(space, {})]
+    parsed = parse_all(limits, metrics, space)
+    sampler = UniqueNSGAIISampler(space, lambda codes: cheap_violation(parsed, metrics, codes), population, seed)
+    objectives = objectives_of(metrics)
+    study = create_or_load(folder / "study.journal", "study", objectives, identity or {"seed": seed}, sampler)
+    return Worker(study, space, objectives, metrics, parsed, evaluate or synthetic_accuracy(space), folder / "locks")
+
+
+def objectives_of(metrics: Sequence[Metric]) -> list[Metric]:
+    """Accuracy against MACs."""
+    return [metric for metric in metrics if metric.name in ("accuracy", "macs_m")]
+
+
+def trial_table(study: Study) -> list[TrialRow]:
+    """All that a resumed search must repeat exactly."""
+    return [
+        (trial.number, trial.state.name, trial.params, trial.values, trial.constraints)
+        for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def fork(target: Callable[[], None]) -> BaseProcess:
+    """Start `target` in a process of its own."""
+    process = multiprocessing.get_context("fork").Process(target=target, daemon=True)
+    process.start()
+    return process
+
+
+def kill(process: BaseProcess) -> None:
+    """SIGKILL, and wait until the process is gone."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Raise when `condition` does not become true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
