@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` so that a reader, or a crash, finds the old file or the new one and nothing between.
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `path` so that a reader, or a crash, finds the old file or the new one and nothing between.
 
-    The text goes to a temporary file beside `path`, is flushed to the disk, and takes its name.
+    The content goes to a temporary file beside `path`, is flushed to the disk, and takes its name.
 
     Raises:
         OSError: when the folder does not exist or cannot be written to.
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, text.encode())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from nas.export.verification import Verification
     from nas.pipeline import Result
     from nas.search.worker import Evaluation
+    from nas.tasks import ImageClassification
 
 
-def run(config: RunConfig | str | Path, *overrides: str) -> Result:
+def run(config: RunConfig | str | Path, *overrides: str, task: ImageClassification | None = None) -> Result:
     """Calibrate, train, search, export, verify, report, as `nas run` does.
 
     Args:
         config: a configuration, the path of a YAML file, or a packaged name such as `quickstart`.
         overrides: such as `search.evaluations=50`.
+        task: images from Python, such as `ImageClassification.from_datasets(...)`, in place of those that the
+            configuration names.
 
     Raises:
         CheckFailed: when no network can keep the limits. A failed check of the exported network does not raise: see
@@ -28,11 +31,15 @@ def run(config: RunConfig | str | Path, *overrides: str) -> Result:
     """
     from nas import pipeline
 
-    return pipeline.run(_loaded(config, overrides))
+    return pipeline.run(_loaded(config, overrides), task=task)
 
 
-def search(config: RunConfig | str | Path, *overrides: str) -> list[Evaluation]:
+def search(
+    config: RunConfig | str | Path, *overrides: str, task: ImageClassification | None = None
+) -> list[Evaluation]:
     """Search with the trained supernet of a run until the budget is spent; gives all evaluated networks.
+
+    The arguments are those of `run`.
 
     Raises:
         CheckFailed: when no network can keep the limits.
@@ -40,7 +47,7 @@ def search(config: RunConfig | str | Path, *overrides: str) -> list[Evaluation]:
     """
     from nas import pipeline
 
-    stages = pipeline.open_stages(_loaded(config, overrides))
+    stages = pipeline.open_stages(_loaded(config, overrides), task=task)
     with stages.run.exclusive():
         stages.calibrate()
         stages.search()
@@ -53,6 +60,7 @@ def export(
     where: Sequence[str] = (),
     maximize: str | None = None,
     minimize: str | None = None,
+    task: ImageClassification | None = None,
 ) -> Bundle:
     """Export the best evaluated network of a run within limits, as `nas export` does.
 
@@ -62,11 +70,13 @@ def export(
     """
     from nas import pipeline
 
-    return pipeline.export(pipeline.existing_stages(Path(run)), Path(to), list(where), maximize, minimize)
+    return pipeline.export(pipeline.existing_stages(Path(run), task=task), Path(to), list(where), maximize, minimize)
 
 
-def verify(bundle: str | Path, device: str = "local") -> Verification:
+def verify(bundle: str | Path, device: str = "local", task: ImageClassification | None = None) -> Verification:
     """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
+
+    A `task` that was given to `run` is given here too.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
@@ -76,7 +86,7 @@ def verify(bundle: str | Path, device: str = "local") -> Verification:
     from nas.export.bundle import Bundle
     from nas.export.verification import verify as verify_bundle
 
-    return verify_bundle(Bundle(Path(bundle)), Device.load(device))
+    return verify_bundle(Bundle(Path(bundle)), Device.load(device), task)
 
 
 def _loaded(config: RunConfig | str | Path, overrides: Sequence[str]) -> RunConfig:

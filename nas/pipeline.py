@@ -23,6 +23,7 @@ from nas.search.limits import parse_all
 from nas.search.metrics import find
 from nas.search.worker import Evaluation
 from nas.stages import Stages
+from nas.tasks import ImageClassification
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Result:
     verification: Verification
 
 
-def open_stages(config: RunConfig, reporter: Reporter | None = None) -> Stages:
+def open_stages(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
     """The stages of a configuration; its run's directory is made, or checked."""
-    return Stages(Run.open(config), config, reporter)
+    return Stages(Run.open(config), config, reporter, task)
 
 
-def existing_stages(path: Path, reporter: Reporter | None = None) -> Stages:
+def existing_stages(path: Path, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
     """The stages of a run that was started before."""
-    return Stages(*Run.existing(path), reporter)
+    return Stages(*Run.existing(path), reporter, task)
 
 
-def run(config: RunConfig, reporter: Reporter | None = None) -> Result:
+def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Result:
     """Calibrate, train, search, export, verify, report; stages that were done before are not done again.
 
     Calibration comes first, so that a limit which no network can meet is found before the long work.
@@ -61,7 +62,7 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Result:
         CheckFailed: when no network can keep the limits.
         UsageError: when configuration, data and run do not fit together.
     """
-    stages = open_stages(config, reporter)
+    stages = open_stages(config, reporter, task)
     with stages.run.exclusive():
         _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
         stages.calibrate()
@@ -166,6 +167,6 @@ def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
         if stored["files"] == bundle.manifest["files"] and verification.passed:
             return verification
     stages.reporter.say(f"verify on {device}")
-    verification = verify(bundle, Device.load(device))
+    verification = verify(bundle, Device.load(device), stages.task)
     write_json(file, {"files": bundle.manifest["files"], "verification": verification.document()})
     return verification

@@ -54,12 +54,24 @@ class Stages:
         run: where results are kept.
         config: of the run.
         reporter: tells a person what happens.
+        task: images from Python, in place of those that `config.task` names.
+
+    Raises:
+        UsageError: when `task` does not fit the space.
     """
 
-    def __init__(self, run: Run, config: RunConfig, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        reporter: Reporter | None = None,
+        task: ImageClassification | None = None,
+    ) -> None:
         self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        if task is not None:
+            self.task = self._fitting(task)
 
     # ------------------------------------------------------------- the parts
 
@@ -75,7 +87,9 @@ class Stages:
         Raises:
             UsageError: when space and data differ in channels or classes.
         """
-        task = load_task(self.config.task, self.config.seed)
+        return self._fitting(load_task(self.config.task, self.config.seed))
+
+    def _fitting(self, task: ImageClassification) -> ImageClassification:
         options = self.space.options
         for key, found in (("in_channels", task.in_channels), ("classes", len(task.classes))):
             if options.get(key, found) != found:
@@ -141,6 +155,11 @@ class Stages:
         path = self.run.calibration_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         calibration.save(path)
+        if not calibration.stable:
+            self.reporter.say(
+                f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
+                f"'nas device check {name}' says what to do"
+            )
         errors = calibration.errors
         self.reporter.say(
             f"{name}: {samples} networks measured, on {holdout} others rank correlation {errors['spearman']:.3f} "
@@ -194,12 +213,11 @@ class Stages:
     def search(self) -> None:
         """Evaluate networks until the budget is spent, or go on with an interrupted search."""
         worker = self.worker()
-        before = len(worker.study.get_trials(deepcopy=False))
         with self.reporter.progress("search") as advance:
             worker.run(self.config.search.evaluations, advance)
-        finished = self.evaluations()
-        if len(finished) < self.config.search.evaluations and len(finished) >= before:
-            self.reporter.say(f"the search ended after {len(finished)} networks: the space has no further feasible one")
+        found = len(self.evaluations())
+        if found < self.config.search.evaluations:
+            self.reporter.say(f"the search ended after {found} networks: no further one keeps the limits")
 
     def worker(self) -> Worker:
         """A process that evaluates trials of this run's study."""

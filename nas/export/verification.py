@@ -66,15 +66,16 @@ class Verifier:
     Args:
         bundle: whose files are checked first.
         device: where the model runs.
+        task: the images, when they are not those that the bundle's own configuration names.
         seed: of the random inputs of the parity check, and of the order of measurements.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, seed: int = 0) -> None:
+    def __init__(self, bundle: Bundle, device: Device, task: ImageClassification | None = None, seed: int = 0) -> None:
         bundle.check_files()
-        self.bundle, self.device, self.seed = bundle, device, seed
+        self.bundle, self.device, self.task, self.seed = bundle, device, task, seed
         self.session = device.make_backend().prepare(bundle.model)
         self.measured: dict[str, float] = {}
 
@@ -110,7 +111,7 @@ class Verifier:
         manifest = self.bundle.manifest
         images = f"the images of the study ({manifest['data_fingerprint']})"
         try:
-            task = load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
+            task = self.task or load_task(TaskConfig.model_validate(manifest["task"]), manifest["seed"])
         except DataError as error:
             yield Check("accuracy", False, images, str(error))
             return
@@ -196,10 +197,10 @@ def _speed(drift: float) -> str:
     return f"{abs(drift - 1):.0%} {'slower' if drift > 1 else 'faster'} than when it was calibrated"
 
 
-def verify(bundle: Bundle, device: Device) -> Verification:
+def verify(bundle: Bundle, device: Device, task: ImageClassification | None = None) -> Verification:
     """Check outputs, accuracy, latency, limits and size of `bundle` on `device`.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
     """
-    return Verifier(bundle, device).run()
+    return Verifier(bundle, device, task).run()

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from nas.files import write_text
 from nas.report import labels, plots
 from nas.report.data import CalibrationData, Chosen, ReportData
 from nas.report.importance import NotEnoughData, choice_importance
@@ -93,13 +94,7 @@ def render(data: ReportData) -> str:
 
 def write(data: ReportData, path: str | os.PathLike[str]) -> None:
     """Write the page; the file at `path` is the old one or the whole new one at any time."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(render(data), encoding="utf-8")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(Path(path), render(data))
 
 
 def _sections(data: ReportData) -> list[tuple[str, str, str]]:

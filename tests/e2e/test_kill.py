@@ -47,6 +47,9 @@ def begin(folder: Path) -> BaseProcess:
 
 def finish(process: BaseProcess) -> int | None:
     process.join(DEADLINE)
+    if process.is_alive():
+        process.kill()
+        pytest.fail("the command does not end")
     return process.exitcode
 
 
@@ -75,16 +78,17 @@ def said(folder: Path, text: str) -> bool:
     return file.exists() and text in file.read_text()
 
 
-def finished_trials(folder: Path) -> int:
+def taken_trials(folder: Path) -> int:
+    """Trials that a worker has begun; a moment later the last one is being evaluated."""
     file = folder / RUN / "study.journal"
-    return file.read_text().count('"metrics"') if file.exists() else 0
+    return file.read_text().count('"worker"') if file.exists() else 0
 
 
 #: By stage: whether it is going on, and the first file that it would leave.
 STAGES: dict[str, tuple[Callable[[Path], bool], str]] = {
     "calibrate": (lambda folder: (folder / RUN / "locks" / "run.lock").exists(), "calibration/local.json"),
     "train": (lambda folder: (folder / RUN / "training.checkpoint").exists(), "supernet.safetensors"),
-    "search": (lambda folder: finished_trials(folder) >= 7, "exports"),
+    "search": (lambda folder: taken_trials(folder) >= 8, "exports"),
     "export": (lambda folder: said(folder, "export network"), "exports/chosen"),
     "verify": (lambda folder: said(folder, "verify on local"), "exports/chosen.verification.json"),
     "report": (lambda folder: said(folder, "report: "), "report.html"),

@@ -195,6 +195,21 @@ class Fixed:
         return {"largest": 0.5, "smallest": self.loss}
 
 
+def test_each_step_draws_anew(tmp_path: Path, task: ImageClassification) -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    class Drawing(Fixed):
+        def step(
+            self, supernet: Supernet, images: Tensor, target: Tensor, loss: Loss, rng: np.random.Generator
+        ) -> dict[str, float]:
+            drawn.append(tuple(rng.integers(0, 1000, 4).tolist()))
+            return super().step(supernet, images, target, loss, rng)
+
+    for seed in (0, 1):
+        make_trainer(task, tmp_path / str(seed), strategy=Drawing(0.0), seed=seed).run()
+    assert len(set(drawn)) == len(drawn) == 24
+
+
 @pytest.mark.parametrize(("gradient", "loss"), [(0.0, np.nan), (0.0, np.inf), (np.nan, 1.0), (np.inf, 1.0)])
 def test_what_is_not_finite_raises_and_is_not_kept(
     tmp_path: Path, task: ImageClassification, gradient: float, loss: float
