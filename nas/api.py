@@ -48,7 +48,7 @@ def search(
     from nas import pipeline
 
     stages = pipeline.open_stages(_loaded(config, overrides), task=task)
-    with stages.run.exclusive():
+    with stages.exclusive():
         stages.calibrate()
         stages.search()
     return stages.evaluations()

@@ -44,8 +44,8 @@ class Result:
 
 
 def open_stages(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
-    """The stages of a configuration; its run's directory is made, or checked."""
-    return Stages(Run.open(config), config, reporter, task)
+    """The stages of a configuration. Its run's directory is made, or checked, by `Stages.exclusive`."""
+    return Stages(Run(config.run_directory), config, reporter, task)
 
 
 def existing_stages(path: Path, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
@@ -63,7 +63,7 @@ def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassifi
         UsageError: when configuration, data and run do not fit together.
     """
     stages = open_stages(config, reporter, task)
-    with stages.run.exclusive():
+    with stages.exclusive():
         _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
         stages.calibrate()
         _ = stages.objectives

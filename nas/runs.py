@@ -13,8 +13,15 @@ from nas.errors import UsageError
 from nas.files import locked, read_json, read_tensors, write_json, write_tensors, write_text
 from search_spaces.supernet import Supernet
 
-#: Keys that may change while a run goes on; all others would make its parts disagree.
+#: Keys that may change at any time.
 _FREE = ("directory", "search.evaluations", "export.", "calibration.max_seconds", "training.checkpoint_seconds")
+
+#: Keys on which each part of a run depends: once it exists, they may not change.
+_FIXED_BY = {
+    "calibration": ("seed", "space.", "calibration."),
+    "supernet": ("seed", "space.", "task.", "training.", "threads"),
+    "study": ("seed", "space.", "task.", "training.", "threads", "name", "devices", "search."),
+}
 
 
 @dataclass(frozen=True)
@@ -90,24 +97,34 @@ class Run:
 
     @classmethod
     def open(cls, config: RunConfig) -> Run:
-        """The run of a configuration; it is made, or checked against the configuration that it was made with.
+        """The run of a configuration; it is made, or checked against the configuration that its parts were made with.
 
         Raises:
-            UsageError: when a key differs that the existing parts depend on.
+            UsageError: when a key differs that an existing part depends on.
         """
         run = cls(config.run_directory)
-        if not run.config_file.exists():
-            write_text(run.config_file, config.to_yaml())
-            return run
-        stored = load(run.config_file)
-        for key, old, new in _differences(stored.model_dump(mode="json"), config.model_dump(mode="json")):
-            if not key.startswith(_FREE):
-                raise UsageError(
-                    f"{run.path} was made with {key} = {old!r}, now it is {new!r}; "
-                    "use the old value, another 'name' or 'directory', or delete the run"
-                )
+        if run.config_file.exists():
+            run._check_unchanged(load(run.config_file), config)
         write_text(run.config_file, config.to_yaml())
         return run
+
+    def _check_unchanged(self, stored: RunConfig, config: RunConfig) -> None:
+        for key, old, new in _differences(stored.model_dump(mode="json"), config.model_dump(mode="json")):
+            for part in self._parts():
+                if key.startswith(_FIXED_BY[part]) and not key.startswith(_FREE):
+                    raise UsageError(
+                        f"the {part} in {self.path} was made with {key} = {old!r}, now it is {new!r}; "
+                        "use the old value, another 'name' or 'directory', or delete the run"
+                    )
+
+    def _parts(self) -> list[str]:
+        """The parts that exist, finished or not."""
+        found = {
+            "calibration": any(self.path.glob("calibration/*.json")),
+            "supernet": self.checkpoint_file.exists() or self.weights_file.exists(),
+            "study": self.journal_file.exists(),
+        }
+        return [part for part, exists in found.items() if exists]
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -132,6 +134,17 @@ class Stages:
         return parse_all(self.config.search.limits, self.metrics, self.space)
 
     # ------------------------------------------------------------ the stages
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Work on the run alone, with its configuration kept beside its parts.
+
+        Raises:
+            UsageError: when another process is at work, or an existing part was made with another configuration.
+        """
+        with self.run.exclusive():
+            Run.open(self.config)
+            yield
 
     def calibrate(self) -> None:
         """Measure some networks on every device and fit its latency predictor."""

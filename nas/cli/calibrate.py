@@ -31,7 +31,7 @@ def calibrate(
     from nas.report.tables import calibration_table
 
     stages = open_stages(load(config, set_ or []), Reporter())
-    with stages.run.exclusive():
+    with stages.exclusive():
         if stages.searched and device in stages.config.devices:
             raise UsageError(f"the search of {stages.run.path} uses the present calibration; use another run")
         defaults = stages.config.calibration

@@ -27,7 +27,7 @@ def profile(config: ConfigArgument, set_: SetOption = None, json: JsonOption = F
     from nas.progress import Reporter
 
     stages = open_stages(load(config, set_ or []), Reporter())
-    with stages.run.exclusive():
+    with stages.exclusive():
         stages.calibrate()
     ranges = profile_space(stages)
     table = Table("metric", "smallest", "minimum", "median", "maximum", "largest", title="Range over the space")

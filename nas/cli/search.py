@@ -22,7 +22,7 @@ def search(config: ConfigArgument, set_: SetOption = None) -> None:
     from nas.report.tables import front_table
 
     stages = open_stages(load(config, set_ or []), Reporter())
-    with stages.run.exclusive():
+    with stages.exclusive():
         stages.calibrate()
         stages.search()
     show(front_table(gather(stages)))

@@ -19,5 +19,5 @@ def train(config: ConfigArgument, set_: SetOption = None) -> None:
     from nas.progress import Reporter
 
     stages = open_stages(load(config, set_ or []), Reporter())
-    with stages.run.exclusive():
+    with stages.exclusive():
         stages.train()

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from nas.tasks.task import DataError
@@ -108,6 +107,8 @@ def set_aside(whole: ImageSet, share: float, seed: int, purpose: str, origin: st
     Raises:
         DataError: the share is not between 0 and 1, or there are too few images.
     """
+    from sklearn.model_selection import train_test_split
+
     if not 0 < share < 1:
         raise DataError(f"{origin}: the share of images for {purpose} is {share}, give a number between 0 and 1")
     try:

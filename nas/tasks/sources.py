@@ -5,7 +5,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from nas.tasks.image_data import ImageData, image_set
 from nas.tasks.image_folder import read_folder
@@ -15,6 +14,8 @@ from nas.tasks.task import DataError
 
 def read_digits() -> ImageData:
     """The 1,797 handwritten digits that scikit-learn brings along: 8x8, one channel, ten classes."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return ImageData(

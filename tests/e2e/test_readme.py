@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.pipeline import existing_stages
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^<!-- test -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -57,11 +59,14 @@ def test_blocks_are_found() -> None:
     assert blocks(EXAMPLE) == ["# a comment\ncat <<EOF > file\n`one` line\nEOF\n", "last\n"]
 
 
-def test_commands_of_the_readme(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory in which all commands of README.md were carried out, one after the other."""
     commands = blocks(readme())
     if not commands:
         pytest.skip("README.md has no block below '<!-- test -->'")
-    folder = tmp_path / "bin"
+    base = tmp_path_factory.mktemp("readme")
+    folder = base / "bin"
     folder.mkdir()
     program = folder / "nas"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nas.cli "$@"\n')
@@ -69,16 +74,37 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "NASMYTH_HOME": str(tmp_path / "home"),
+        "NASMYTH_HOME": str(base / "home"),
         "OMP_NUM_THREADS": "1",
     }
-    work = tmp_path / "work"
+    work = base / "work"
     work.mkdir()
     for block in commands:
         found = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], cwd=work, env=environment, capture_output=True, text=True
         )
         assert found.returncode == 0, f"{block}\nsays:\n{found.stdout}\n{found.stderr}"
+    return work
+
+
+def test_commands_leave_what_the_readme_says(work: Path) -> None:
+    assert (work / "runs" / "quickstart" / "report.html").stat().st_size > 1_000_000  # plotly is inside
+    for bundle in (work / "runs" / "quickstart" / "exports" / "chosen", work / "small"):
+        assert {file.name for file in bundle.iterdir()} == {
+            "model.onnx",
+            "architecture.json",
+            "weights.safetensors",
+            "manifest.json",
+            "README.md",
+        }
+
+
+def test_ends_of_the_quickstart_supernet_are_accurate(work: Path) -> None:
+    stages = existing_stages(work / "runs" / "quickstart")
+    ends = {"largest": (stages.space.largest(), 0.97), "smallest": (stages.space.smallest(), 0.94)}
+    for name, (architecture, least) in ends.items():
+        found = stages.evaluator.accuracy(stages.evaluator.network(architecture), architecture, "test")
+        assert found >= least, f"{name}: {found:.2%} on test images"
 
 
 def test_targets_of_make_exist() -> None:

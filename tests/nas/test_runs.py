@@ -35,6 +35,13 @@ def supernet(*widths: int) -> Supernet:
     return space.build_supernet()
 
 
+def make_parts(run: Run) -> None:
+    """Every part on which a configuration may be fixed."""
+    for file in (run.calibration_file("local"), run.weights_file, run.journal_file):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+
+
 FIXED: list[tuple[dict[str, Any], str, object, object]] = [
     ({"seed": 3}, "seed", 0, 3),
     ({"name": "other"}, "name", "run", "other"),
@@ -54,22 +61,61 @@ def test_a_fixed_key_is_refused_with_both_values(
     tmp_path: Path, change: dict[str, Any], key: str, old: object, new: object
 ) -> None:
     run = Run.open(config(tmp_path, task={"augmentation": {"flip": True, "scale": 0.2}}))
+    make_parts(run)
     change = {"task": {"augmentation": {"flip": True, "scale": 0.2}}, **change}
     before = run.config_file.read_bytes()
     with pytest.raises(UsageError) as caught:
         Run.open(config(tmp_path, **change))
-    assert f"{tmp_path} was made with {key} = {old!r}, now it is {new!r}" in str(caught.value)
+    assert f"in {tmp_path} was made with {key} = {old!r}, now it is {new!r}" in str(caught.value)
     assert run.config_file.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("part", "free"),
+    [
+        (
+            "nothing",
+            ["space.name", "seed", "name", "devices", "search.limits", "calibration.samples"]
+            + ["training.epochs", "task.data"],
+        ),
+        ("calibration/local.json", ["search.limits", "training.epochs", "task.data", "devices", "name"]),
+        ("training.checkpoint", ["search.limits", "calibration.samples", "devices", "name"]),
+        ("supernet.safetensors", ["search.limits", "calibration.samples", "devices", "name"]),
+        ("study.journal", ["calibration.samples"]),
+    ],
+)
+def test_a_key_may_change_until_a_part_depends_on_it(tmp_path: Path, part: str, free: list[str]) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "space.name": {"space": {"name": "mobilenetv3"}},
+        "seed": {"seed": 1},
+        "name": {"name": "other"},
+        "devices": {"devices": ["board"]},
+        "search.limits": {"search": {"limits": ["macs_m <= 5"]}},
+        "calibration.samples": {"calibration": {"samples": 12}},
+        "training.epochs": {"training": {"epochs": 3}},
+        "task.data": {"task": {"data": "photos"}},
+    }
+    for key, change in changes.items():
+        directory = tmp_path / key
+        run = Run.open(config(directory))
+        (directory / part).parent.mkdir(exist_ok=True)
+        (directory / part).touch()
+        if key in free:
+            assert load(Run.open(config(directory, **change)).config_file) == config(directory, **change)
+        else:
+            with pytest.raises(UsageError, match=key):
+                Run.open(config(directory, **change))
+            assert load(run.config_file) == config(directory)
+
+
 def test_a_section_that_comes_or_goes_is_shown_whole(tmp_path: Path) -> None:
-    Run.open(config(tmp_path))
+    make_parts(Run.open(config(tmp_path)))
     with pytest.raises(UsageError, match=r"task\.augmentation = None, now it is {.*'flip': True.*}"):
         Run.open(config(tmp_path, task={"augmentation": {"flip": True}}))
 
 
 def test_removing_an_option_is_refused_too(tmp_path: Path) -> None:
-    Run.open(config(tmp_path, space={"options": {"widths": [[8], [16]]}}))
+    make_parts(Run.open(config(tmp_path, space={"options": {"widths": [[8], [16]]}})))
     with pytest.raises(UsageError, match=r"space\.options\.widths = \[\[8\], \[16\]\], now it is None"):
         Run.open(config(tmp_path))
 
@@ -85,7 +131,7 @@ def test_removing_an_option_is_refused_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_free_key_may_change_and_is_kept(tmp_path: Path, change: dict[str, Any]) -> None:
-    Run.open(config(tmp_path))
+    make_parts(Run.open(config(tmp_path)))
     wanted = config(tmp_path, **change)
     run = Run.open(wanted)
     assert load(run.config_file) == wanted
