@@ -22,20 +22,6 @@ from nas.stages import Stages
 TINY = Path(__file__).parents[1] / "e2e" / "tiny.yaml"
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody may change; the tests of other folders finish the same one."""
-    result = nas.run(TINY, f"directory={tmp_path_factory.getbasetemp() / 'finished'}")
-    assert result.verification.passed, result.verification.document()
-    return result.path
-
-
-@pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "copied"))
-
-
 def run_again(path: Path, *overrides: str) -> Result:
     return nas.run(TINY, f"directory={path}", *overrides)
 

@@ -75,8 +75,16 @@ def test_a_fixed_key_is_refused_with_both_values(
     [
         (
             "nothing",
-            ["space.name", "seed", "name", "devices", "search.limits", "calibration.samples"]
-            + ["training.epochs", "task.data"],
+            [
+                "space.name",
+                "seed",
+                "name",
+                "devices",
+                "search.limits",
+                "calibration.samples",
+                "training.epochs",
+                "task.data",
+            ],
         ),
         ("calibration/local.json", ["search.limits", "training.epochs", "task.data", "devices", "name"]),
         ("training.checkpoint", ["search.limits", "calibration.samples", "devices", "name"]),

@@ -1,4 +1,4 @@
-"""A finished tiny run, and commands in this process: the imports alone take seconds in a new one."""
+"""Commands in this process: the imports alone take seconds in a new one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_commands import TINY, Command, Outcome, Start
+from cli_commands import Command, Outcome, Start
 
-import nas
 from nas.cli import main
 
 
@@ -53,20 +52,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody may change; the tests of other folders finish the same one."""
-    result = nas.run(TINY, f"directory={tmp_path_factory.getbasetemp() / 'finished'}")
-    assert result.verification.passed, result.verification.document()
-    return result.path
-
-
-@pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "copied"))
 
 
 @pytest.fixture

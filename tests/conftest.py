@@ -1,0 +1,37 @@
+"""What tests of several folders use: one thread, and a finished tiny run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import nas
+
+TINY = Path(__file__).parent / "e2e" / "tiny.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on many threads, and some tests fork."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that nobody may change."""
+    result = nas.run(TINY, f"directory={tmp_path_factory.mktemp('finished')}")
+    assert result.verification.passed, result.verification.document()
+    return result.path
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))
