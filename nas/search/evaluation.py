@@ -18,7 +18,7 @@ class Evaluator:
         supernet: trained weights.
         task: validation images, and training images for recalibration.
         recalibration_images: how many; they are the same for all networks.
-        batch_size: for both.
+        batch_size: for both; small ones stay in the cache of a CPU.
         seed: picks and augments the recalibration images.
     """
 
@@ -27,7 +27,7 @@ class Evaluator:
         supernet: Supernet,
         task: ImageClassification,
         recalibration_images: int = 500,
-        batch_size: int = 250,
+        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         self.supernet, self.task, self.batch_size = supernet, task, batch_size
