@@ -94,7 +94,7 @@ def test_accuracy_is_a_count_by_hand(
 def test_recalibration_uses_as_many_training_images_as_there_are(
     supernet: Supernet, task: ImageClassification, space: SearchSpace
 ) -> None:
-    evaluator = Evaluator(supernet, task, recalibration_images=10**6, seed=0)
+    evaluator = Evaluator(supernet, task, recalibration_images=10**6, batch_size=250, seed=0)
     network = evaluator.network(space.largest())
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert norm.num_batches_tracked == -(-len(task.train) // 250)
