@@ -37,11 +37,11 @@ def run(
         front_table(result.report),
         network_table(result.report.space, result.bundle.architecture),
         verification_table(verification.checks),
+        verification.test_accuracy,
         f"network {result.bundle.path}\nreport  {result.path / 'report.html'}",
     )
     if json:
         front = [{"number": e.number, "key": e.architecture.key, "metrics": e.metrics} for e in result.report.front]
         print_json({"run": str(result.path), "front": front, "verification": verification.document()})
     if not verification.passed:
-        failed = [check.name for check in verification.checks if not check.passed]
-        raise CheckFailed(f"the exported network failed: {', '.join(failed)}")
+        raise CheckFailed(f"the exported network failed: {verification.failed}")

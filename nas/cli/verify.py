@@ -32,11 +32,8 @@ def verify(
     from nas.report.tables import verification_table
 
     verification = verify_bundle(Bundle(bundle), Device.load(device))
-    show(verification_table(verification.checks))
-    if "test_accuracy" in verification.measured:
-        show(f"accuracy on test images, which nothing else has used: {verification.measured['test_accuracy']:.2%}")
+    show(verification_table(verification.checks), verification.test_accuracy)
     if json:
         print_json(verification.document())
     if not verification.passed:
-        failed = [check.name for check in verification.checks if not check.passed]
-        raise CheckFailed(f"failed: {', '.join(failed)}")
+        raise CheckFailed(f"failed: {verification.failed}")

@@ -49,6 +49,17 @@ class Verification:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def failed(self) -> str:
+        """Names of the checks that did not pass, for people."""
+        return ", ".join(check.name for check in self.checks if not check.passed)
+
+    @property
+    def test_accuracy(self) -> str:
+        """The accuracy on test images in a sentence; empty when there were no images."""
+        found = self.measured.get("test_accuracy")
+        return "" if found is None else f"accuracy on test images, which nothing else has used: {found:.2%}"
+
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         checks = [asdict(check) for check in self.checks]
@@ -194,6 +205,8 @@ class Verifier:
 
 def _speed(drift: float) -> str:
     """How fast the machine is now against its calibration."""
+    if abs(drift - 1) < 0.005:
+        return "as fast as when it was calibrated"
     return f"{abs(drift - 1):.0%} {'slower' if drift > 1 else 'faster'} than when it was calibrated"
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from latency_predictors.calibration import latencies_ms
 from nas.export.bundle import Bundle
-from nas.export.check import Check
 from nas.export.verification import Verification
 from nas.files import read_json
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
@@ -47,6 +46,9 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
         "seed": str(config.seed),
         **{f"limit of {limit.metric}": f"at least {limit.value:g}" for limit in stages.limits if limit.sign < 0},
     }
+    verification = _verification(stages)
+    if verification and "test_accuracy" in verification.measured:
+        facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
     for name, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
         facts[f"device {name}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
@@ -75,10 +77,15 @@ def _chosen(stages: Stages) -> Chosen | None:
     run = stages.run
     if not run.bundle.exists():
         return None
-    bundle = Bundle(run.bundle)
-    checks: tuple[Check, ...] = ()
-    if run.verification_file.exists():
-        stored = read_json(run.verification_file)
-        if stored["files"] == bundle.manifest["files"]:  # else it is of an older export
-            checks = Verification.from_document(stored["verification"]).checks
-    return Chosen(bundle.architecture, bundle.manifest["metrics"], checks)
+    bundle, verification = Bundle(run.bundle), _verification(stages)
+    return Chosen(bundle.architecture, bundle.manifest["metrics"], verification.checks if verification else ())
+
+
+def _verification(stages: Stages) -> Verification | None:
+    """That of the present export; `None` when it was not verified."""
+    run = stages.run
+    if not (run.bundle.exists() and run.verification_file.exists()):
+        return None
+    stored = read_json(run.verification_file)
+    current = stored["files"] == Bundle(run.bundle).manifest["files"]
+    return Verification.from_document(stored["verification"]) if current else None

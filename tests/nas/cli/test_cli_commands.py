@@ -120,7 +120,7 @@ def test_verify_fails_with_a_reason(copied: Path, command: Command) -> None:
 def test_profile_shows_ranges_when_limits_can_be_met(calibrated: Path, command: Command) -> None:
     found = command("profile", TINY, "--set", f"directory={calibrated}", "--json")
     assert found.code == 0
-    assert "The limits can be met: latency_ms.local <= " in found.out
+    assert "The limits can be met: macs_m <= " in found.out
     assert found.data["feasible"]
     space = search_spaces.get("convnet", **_options())
     ends = space.macs(space.codes([space.smallest(), space.largest()])) / 1e6

@@ -46,7 +46,7 @@ def test_fresh_bundle_passes(bundle: Bundle, device: Device) -> None:
         "outputs equal torch's, batch 4",
         "accuracy on validation images",
         "latency on local as predicted",
-        "limit on latency_ms.local",
+        "limit on macs_m",
         "size of model.onnx",
     ]
     assert Verification.from_document(json.loads(json.dumps(found.document()))) == found
