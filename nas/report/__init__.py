@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from nas.export.check import Check
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
-from nas.report.pareto import Direction, hypervolume, hypervolume_history, pareto_front, reference_point
+from nas.report.pareto import hypervolume, hypervolume_history, pareto_front, reference_point
+from nas.search.metrics import Direction
 from nas.search.worker import Evaluation
 
 __all__ = [

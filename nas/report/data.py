@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.export.check import Check
-from nas.report.pareto import Direction, pareto_front
+from nas.report.pareto import pareto_front
+from nas.search.metrics import Direction
 from nas.search.worker import Evaluation
 from search_spaces import Architecture, SearchSpace
 

@@ -7,12 +7,12 @@ values do not dominate each other: all of them are on the front, or none is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Direction = Literal["maximize", "minimize"]
+from nas.search.metrics import Direction
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 

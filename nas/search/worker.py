@@ -14,12 +14,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.files import locked
+from nas.progress import Advance
 from nas.search.limits import Limit
 from nas.search.metrics import Metric, record
 from nas.search.sampler import SpaceExhausted, distributions, trial_codes
 from search_spaces import Architecture, SearchSpace
-
-Progress = Callable[[int, int], None]
 
 WORKER, ARCHITECTURE, METRICS, REASON = "worker", "architecture", "metrics", "reason"
 
@@ -52,7 +51,7 @@ class Worker:
     evaluate: Callable[[Architecture], float]
     folder: Path
 
-    def run(self, budget: int, progress: Progress | None = None) -> None:
+    def run(self, budget: int, progress: Advance | None = None) -> None:
         """Evaluate until the study has `budget` finished trials, or the space has no more to offer.
 
         At the end it waits for the trials that other workers run, and takes them up when those are killed.

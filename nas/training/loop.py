@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.files import read_checkpoint, write_checkpoint
+from nas.progress import Advance
 from nas.tasks import ImageClassification
 from nas.training.sandwich import Loss
 from search_spaces.supernet import Supernet
-
-Progress = Callable[[int, int], None]
 
 
 class Strategy(Protocol):
@@ -85,7 +84,7 @@ class Trainer:
         self.logs: list[EpochLog] = []
         self._sums: dict[str, float] = {}
 
-    def run(self, progress: Progress | None = None) -> list[EpochLog]:
+    def run(self, progress: Advance | None = None) -> list[EpochLog]:
         """Train to the end, from the checkpoint when there is one."""
         if self.checkpoint.exists():
             self._restore(read_checkpoint(self.checkpoint))
