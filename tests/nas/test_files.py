@@ -80,7 +80,8 @@ def test_the_new_content_is_complete_and_on_disk_before_it_is_renamed(
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     write_bytes(path, b"x" * 100_000)
-    assert events[:2] == [("fsync", 100_000), ("replace", 100_000)]  # then the folder
+    assert events[:2] == [("fsync", 100_000), ("replace", 100_000)]
+    assert [name for name, _ in events[2:]] == ["fsync"]  # of the folder, so that the new name is on disk too
     assert path.read_bytes() == b"x" * 100_000
 
 
