@@ -61,16 +61,28 @@ def export(
     maximize: str | None = None,
     minimize: str | None = None,
     task: ImageClassification | None = None,
+    finetune: float | None = None,
 ) -> Bundle:
     """Export the best evaluated network of a run within limits, as `nas export` does.
 
+    Args:
+        run: directory of the run.
+        to: directory of the bundle.
+        where: limits such as `latency_ms.local <= 5`, beside those of the study.
+        maximize: metric of which more is better; by default the study's first objective decides.
+        minimize: metric of which less is better.
+        task: that was given to `run`, if one was.
+        finetune: epochs for which the network is trained further; by default those of the configuration.
+
     Raises:
         CheckFailed: when no network keeps the limits.
-        UsageError: when `run` is not a run, or a metric is unknown.
+        FloatingPointError: when fine-tuning diverges.
+        UsageError: when `run` is not a run, a metric is unknown, or `finetune` is not above 0.
     """
     from nas import pipeline
 
-    return pipeline.export(pipeline.existing_stages(Path(run), task=task), Path(to), list(where), maximize, minimize)
+    stages = pipeline.existing_stages(Path(run), task=task)
+    return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune)
 
 
 def verify(bundle: str | Path, device: str = "local", task: ImageClassification | None = None) -> Verification:

@@ -48,34 +48,66 @@ class AugmentationConfig(_Section):
     translation: Annotated[float, Field(ge=0, le=1)] = 0.0
     crop_padding: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
+    trivial_augment: bool = False
     cutout: Annotated[int, Field(ge=0)] = 0
 
 
 class TaskConfig(_Section):
-    """Images and labels: `digits`, a `.npz` file or a folder of images. Without `augmentation` a default is used that
-    fits the images: crops and flips for colour photographs, small affine changes for digits and letters."""
+    """Images and labels: `digits`, `hf:NAME`, or a file or folder that `nas.tasks.sources.load_images` reads. Without
+    `augmentation` a default is used that fits the images: crops and flips for colour photographs, small affine changes
+    for digits and letters. `mixup` and `cutmix` are the parameters of beta distributions, 0 for none. `class_weights:
+    balanced` makes rare classes count more in the loss. `mean` and `std`, one for each channel and for values from 0
+    to 1, are by default those of the training images."""
 
     data: str = "digits"
     size: Positive | None = None
     validation: Fraction = 0.15
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] | None = None
+    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] | None = None
     augmentation: AugmentationConfig | None = None
 
 
-class TrainingConfig(_Section):
-    """How the supernet is trained."""
+class StrategyConfig(_Section):
+    """Which networks a step trains, and on what: `sandwich`, `single_path`, `attentive` or `progressive_shrinking`."""
 
-    random_paths: Annotated[int, Field(ge=0)] = 1
-    epochs: Positive = 30
+    name: str = "sandwich"
+    options: dict[str, Any] = {}
+
+
+class TrainingConfig(_Section):
+    """How the supernet is trained.
+
+    `largest_share` is the share of the steps that come before those of the strategy: a first phase on the largest network
+    alone (by default what is best for the strategy and the space). `ema` is the decay of an average of the weights, 0 for none. `auto` takes the precision and the
+    layout whose steps are the fastest on this machine; to get the same weights on another one, name them.
+    `tensorboard` writes losses and learning rate for TensorBoard after each epoch (needs the extra of that name).
+    `batch_size` is that of all `processes` together, among which each batch is divided; with `sync_batch_norm` they
+    normalise over the whole batch, as one process does, else each over its part. Small networks train faster in several
+    processes than with as many threads. `compile` compiles the largest network, on a GPU only.
+    """
+
+    strategy: StrategyConfig = StrategyConfig()
+    largest_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[float, Field(gt=0)] = 30.0
     batch_size: Positive = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = False
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    channels_last: Literal["auto", True, False] = "auto"
+    compile: bool = False
+    processes: Positive = 1
+    sync_batch_norm: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+    tensorboard: bool = False
 
 
 class CalibrationConfig(_Section):
@@ -97,12 +129,22 @@ class SearchConfig(_Section):
     recalibration_images: Positive = 500
 
 
+class FinetuneConfig(_Section):
+    """How the delivered network is trained further: with a cosine from `learning_rate` down to zero, and a loss of
+    which the largest network of the supernet has the share `distillation_weight` and the labels the rest."""
+
+    epochs: Annotated[float, Field(ge=0)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
 class ExportConfig(_Section):
     """Which network of the front is delivered: the best one by `maximize` or `minimize` among those within `where`."""
 
     where: list[str] = []
     maximize: str | None = None
     minimize: str | None = None
+    finetune: FinetuneConfig = FinetuneConfig()
 
 
 class RunConfig(_Section):

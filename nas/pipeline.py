@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from latency_predictors import Device
-from nas.config import RunConfig
+from nas.config import FinetuneConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.export.bundle import Bundle
 from nas.export.delivery import deliver
+from nas.export.finetuning import finetuning
 from nas.export.selection import select
 from nas.export.verification import Verification, verify
 from nas.files import read_json, write_json
@@ -133,29 +134,41 @@ def export(
     where: list[str] | None = None,
     maximize: str | None = None,
     minimize: str | None = None,
+    finetune: float | None = None,
 ) -> Bundle:
-    """Choose a network as `choose` does and write its bundle to `path`."""
+    """Choose a network as `choose` does and write its bundle to `path`.
+
+    Args:
+        finetune: epochs of further training; by default those of the configuration.
+
+    Raises:
+        UsageError: also when `finetune` is not above 0.
+    """
+    settings = finetuning(stages.config.export.finetune, finetune)
     chosen, limits = choose(stages, where, maximize, minimize)
     stages.reporter.say(f"export network {chosen.number} to {path}")
-    return deliver(stages, chosen, limits, path)
+    return deliver(stages, chosen, limits, path, settings)
 
 
 def _export_chosen(stages: Stages) -> Bundle:
     wanted = stages.config.export
     chosen, limits = choose(stages, wanted.where, wanted.maximize, wanted.minimize)
     bundle = Bundle(stages.run.bundle)
-    if bundle.path.exists() and _is_intact(bundle, chosen, limits):
+    if bundle.path.exists() and _is_intact(bundle, chosen, limits, wanted.finetune):
         return bundle
     return export(stages, stages.run.bundle, wanted.where, wanted.maximize, wanted.minimize)
 
 
-def _is_intact(bundle: Bundle, chosen: Evaluation, limits: list[str]) -> bool:
-    """Whether a bundle is the export of `chosen` within `limits` and all of its files are unchanged."""
+def _is_intact(bundle: Bundle, chosen: Evaluation, limits: list[str], finetune: FinetuneConfig) -> bool:
+    """Whether a bundle is the export of `chosen` within `limits`, fine-tuned as wanted, with all files unchanged."""
     try:
         bundle.check_files()
     except (CheckFailed, UsageError):
         return False
-    return (bundle.manifest["architecture"], bundle.manifest["limits"]) == (chosen.architecture.key, limits)
+    found = bundle.manifest.get("finetuned") or {}
+    wanted = finetune.model_dump(mode="json") if finetune.epochs else {}
+    same = {key: found.get(key) for key in wanted} == wanted and bool(found) == bool(wanted)
+    return same and (bundle.manifest["architecture"], bundle.manifest["limits"]) == (chosen.architecture.key, limits)
 
 
 def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:

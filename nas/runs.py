@@ -14,7 +14,15 @@ from nas.files import locked, read_json, read_tensors, write_json, write_tensors
 from search_spaces.supernet import Supernet
 
 #: Keys that may change at any time.
-_FREE = ("directory", "search.evaluations", "export.", "calibration.max_seconds", "training.checkpoint_seconds")
+_FREE = (
+    "directory",
+    "search.evaluations",
+    "export.",
+    "calibration.max_seconds",
+    "training.checkpoint_seconds",
+    "training.tensorboard",
+    "training.processes",
+)
 
 #: Keys on which each part of a run depends: once it exists, they may not change.
 _FIXED_BY = {
@@ -48,6 +56,21 @@ class Run:
     def training_file(self) -> Path:
         """What training gave, epoch by epoch."""
         return self.path / "training.json"
+
+    @property
+    def training_log_file(self) -> Path:
+        """The epochs of a training so far, one JSON object a line."""
+        return self.path / "training.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def finetuning(self) -> Path:
+        """Folder of interrupted fine-tunings."""
+        return self.path / "finetune"
 
     @property
     def checkpoint_file(self) -> Path:

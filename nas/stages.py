@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -17,6 +17,7 @@ import search_spaces
 from latency_predictors import Calibration, Device, calibrate
 from nas.config import RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
+from nas.memory import keep_freed_memory
 from nas.progress import Reporter
 from nas.runs import Run
 from nas.search.evaluation import Evaluator
@@ -26,9 +27,14 @@ from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
 from nas.search.sampler import UniqueNSGAIISampler
 from nas.search.storage import create_or_load, load
 from nas.search.worker import Evaluation, Worker, evaluations
-from nas.tasks import Augmentation, ImageClassification
-from nas.training.loop import Trainer
-from nas.training.sandwich import Sandwich
+from nas.tasks import Augmentation, ImageClassification, Mixing
+from nas.training.execution import candidates
+from nas.training.launch import train_in_processes
+from nas.training.log import EpochLog, write_log
+from nas.training.loop import Trainer, total_steps
+from nas.training.processes import Processes, check_divisible
+from nas.training.strategies import planned_strategy
+from nas.training.tensorboard import TensorBoard, check_installed
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
@@ -45,7 +51,11 @@ def load_task(config: TaskConfig, seed: int) -> ImageClassification:
         seed=seed,
         augmentation=augmentation,
         base=Path(base) if base else None,
+        mixing=Mixing(config.mixup, config.cutmix),
         label_smoothing=config.label_smoothing,
+        class_weights=config.class_weights,
+        mean=config.mean,
+        std=config.std,
     )
 
 
@@ -70,8 +80,10 @@ class Stages:
         task: ImageClassification | None = None,
     ) -> None:
         self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
+        keep_freed_memory()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        self._task_given = task is not None
         if task is not None:
             self.task = self._fitting(task)
 
@@ -140,8 +152,10 @@ class Stages:
         """Work on the run alone, with its configuration kept beside its parts.
 
         Raises:
-            UsageError: when another process is at work, or an existing part was made with another configuration.
+            UsageError: when another process is at work, an existing part was made with another configuration, or the
+            training cannot be as configured.
         """
+        self._check_training()
         with self.run.exclusive():
             Run.open(self.config)
             yield
@@ -203,25 +217,63 @@ class Stages:
         """Train the supernet, or go on with an interrupted training."""
         if self.run.weights_file.exists():
             return
-        torch.manual_seed(self.config.seed)
-        supernet = self.space.build_supernet()
-        trainer = Trainer(
-            supernet,
-            self.task,
-            Sandwich(self.config.training.random_paths),
-            self.config.training,
-            self.config.seed,
-            self.run.checkpoint_file,
-        )
+        trainer, processes = self.trainer(), self.config.training.processes
         with self.reporter.progress("train the supernet") as advance:
-            logs = trainer.run(advance)
+            if processes > 1:
+                train_in_processes(self.run.path, processes, self.config.threads, advance)
+            logs = trainer.run(advance)  # to the end, which the processes have reached in their checkpoint
+        supernet = trainer.network.cpu()
         evaluator = Evaluator(supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
         accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
-        self.run.save_supernet(supernet, {"epochs": [asdict(log) for log in logs], "validation_accuracy": accuracy})
+        execution = asdict(trainer.execution) if trainer.execution else {}
+        epochs = [asdict(log) for log in logs]
+        self.run.save_supernet(supernet, {"epochs": epochs, "execution": execution, "validation_accuracy": accuracy})
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
         )
+
+    def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
+        """The training of a new supernet; with several `processes`, as this one takes part in it."""
+        training = self.config.training
+        torch.manual_seed(self.config.seed)
+        return Trainer(
+            self.space.build_supernet(),
+            self.task,
+            planned_strategy(training, self.space, total_steps(self.task, training)),
+            training,
+            self.config.seed,
+            self.run.checkpoint_file,
+            processes,
+            self._recorder(),
+        )
+
+    def _recorder(self) -> Callable[[Sequence[EpochLog]], None]:
+        """Keeps the epochs of a training while it goes on."""
+        board = TensorBoard(self.run.tensorboard) if self.config.training.tensorboard else None
+
+        def record(logs: Sequence[EpochLog]) -> None:
+            write_log(self.run.training_log_file, logs)
+            if board is not None:
+                board(logs)
+
+        return record
+
+    def _check_training(self) -> None:
+        """Say what is wrong with a training that is still to come, before any long work."""
+        if self.run.weights_file.exists():
+            return
+        training = self.config.training
+        planned_strategy(training, self.space, 1)
+        candidates(training)
+        check_divisible(training.batch_size, training.processes)
+        if training.tensorboard:
+            check_installed()
+        if self._task_given and training.processes > 1:
+            raise UsageError(
+                f"training.processes is {training.processes}, but images that were given from Python cannot be sent "
+                "to other processes; set it to 1, or name the images in the configuration"
+            )
 
     def search(self) -> None:
         """Evaluate networks until the budget is spent, or go on with an interrupted search."""

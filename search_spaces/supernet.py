@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers, copy_active
+from search_spaces.reordering import Reordering
 from search_spaces.space import Architecture, SearchSpace, Slot
 from search_spaces.spec import ModuleSpec, cover
 
@@ -82,15 +83,16 @@ class Supernet(nn.Module):
         shapes = self.space.input_shapes(architecture, phase)
         return {name: torch.randn(shape) for name, shape in shapes.items()}
 
-    def sort_channels(self) -> None:
+    def sort_channels(self) -> list[Reordering]:
         """Order hidden channels by importance, so that smaller expansions keep the best ones.
 
         To be called after a phase of training the largest network alone; its outputs stay the same (once-for-all).
+
+        Returns:
+            What was moved, so that the state of an optimiser can be moved along.
         """
-        for module in self.slots.modules():
-            sort = getattr(module, "sort_channels", None)
-            if callable(sort):
-                sort()
+        sorts = (getattr(module, "sort_channels", None) for module in self.slots.modules())
+        return [move for sort in sorts if callable(sort) for move in sort()]
 
 
 def resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -104,15 +106,29 @@ def _class_name(spec: ModuleSpec) -> str:
     return str(getattr(spec.module, "__name__", "")).lower()
 
 
+def uses_all_weights(space: SearchSpace, architecture: Architecture) -> bool:
+    """Whether `architecture` contains every module of the supernet, so that training it trains a part of each.
+
+    It does not where blocks of another kind have weights of their own.
+    """
+    used = {(name, _class_name(variant.spec)) for name, variant in space.variants(architecture).items()}
+    return used == {(slot.name, kind) for slot in space.slots for kind in _specs(space, slot)}
+
+
 def _elastic_slot(space: SearchSpace, slot: Slot) -> nn.ModuleDict:
     """One elastic module for each class among the slot's variants."""
+    return nn.ModuleDict({name: _elastic_module(found) for name, found in _specs(space, slot).items()})
+
+
+def _specs(space: SearchSpace, slot: Slot) -> dict[str, list[ModuleSpec]]:
+    """The modules that a slot may become, by the name of their class."""
     specs: dict[str, dict[ModuleSpec, None]] = {}
     options = [next(c.options for c in space.choices if c.name == name) for name in slot.choices]
     for values in product(*options):
         variant = slot.variant(dict(zip(slot.choices, values, strict=True)), space.phases[0])
         if variant is not None:
             specs.setdefault(_class_name(variant.spec), {}).setdefault(variant.spec)
-    return nn.ModuleDict({name: _elastic_module(list(found)) for name, found in specs.items()})
+    return {name: list(found) for name, found in specs.items()}
 
 
 def _elastic_module(specs: list[ModuleSpec]) -> nn.Module:

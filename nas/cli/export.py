@@ -29,10 +29,18 @@ def export(
     ] = None,
     maximize: Annotated[str | None, typer.Option(metavar="METRIC", help="Metric of which more is better.")] = None,
     minimize: Annotated[str | None, typer.Option(metavar="METRIC", help="Metric of which less is better.")] = None,
+    finetune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPOCHS",
+            help="Train the network further before it is exported; by default export.finetune.epochs of the run.",
+        ),
+    ] = None,
 ) -> None:
     """Export the best network within limits as ONNX, with its weights and all that is known of it.
 
-    Without --maximize or --minimize the first objective of the search decides. Exit code 1 when no network fits.
+    Without --maximize or --minimize the first objective of the search decides. A killed fine-tuning goes on where it
+    stopped. Exit code 1 when no network fits.
     """
     from nas.cli.options import show
     from nas.pipeline import existing_stages
@@ -41,5 +49,5 @@ def export(
     from nas.report.tables import network_table
 
     stages = existing_stages(run, Reporter())
-    bundle = export_bundle(stages, to, where, maximize, minimize)
+    bundle = export_bundle(stages, to, where, maximize, minimize, finetune)
     show(network_table(stages.space, bundle.architecture), f"network {bundle.path}")

@@ -48,6 +48,7 @@ MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
 _USAGE = """# {title}
 
 An image classifier found by Nasmyth, for images of {height} x {width} pixels and {channels} channel(s).
+{history}
 
 ```python
 import numpy as np, onnxruntime
@@ -152,6 +153,7 @@ def write_bundle(
     shape = manifest["input"]["shape"]
     readme = _USAGE.format(
         title=path.name,
+        history=_history(manifest.get("finetuned")),
         name=manifest["input"]["name"],
         channels=shape[1],
         height=shape[2],
@@ -184,6 +186,13 @@ def check_target(path: Path) -> None:
     free = not path.exists() or (path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir())))
     if not free:
         raise UsageError(f"{path} exists and is not a bundle; choose another directory")
+
+
+def _history(finetuned: Mapping[str, Any] | None) -> str:
+    """Where the weights come from."""
+    if finetuned and finetuned["used"]:
+        return f"It has the weights of a supernet, fine-tuned alone for {finetuned['epochs']:g} epoch(s)."
+    return "It has the weights of a supernet, not trained further."
 
 
 def _array(values: list[float]) -> str:

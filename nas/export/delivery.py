@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from nas.config import FinetuneConfig
 from nas.export.bundle import Bundle, check_target, write_bundle
+from nas.export.finetuning import FineTuned, FineTuner
 from nas.export.onnx_model import to_onnx
+from nas.search.metrics import ACCURACY
 from nas.search.worker import Evaluation
 from nas.stages import Stages, versions
 from search_spaces import Architecture
@@ -16,19 +20,37 @@ from search_spaces import Architecture
 REFERENCES = 3
 
 
-def deliver(stages: Stages, chosen: Evaluation, limits: list[str], path: Path) -> Bundle:
-    """Extract, recalibrate and export a network, and write its bundle to `path`.
+def deliver(
+    stages: Stages, chosen: Evaluation, limits: list[str], path: Path, settings: FinetuneConfig | None = None
+) -> Bundle:
+    """Extract, recalibrate, fine-tune where that is wanted, and export a network, and write its bundle to `path`.
 
     Raises:
+        FloatingPointError: when fine-tuning diverges.
         UsageError: when `path` holds something else than a bundle.
     """
     check_target(path)
-    network = stages.evaluator.network(chosen.architecture)
-    return export_network(stages, network, chosen, limits, path)
+    if settings is None or not settings.epochs:
+        return export_network(stages, stages.evaluator.network(chosen.architecture), chosen, limits, path)
+    tuner = FineTuner(stages, chosen.architecture, settings)
+    with stages.reporter.progress(f"fine-tune network {chosen.number}") as advance:
+        tuned = tuner.run(advance)
+    stages.reporter.say(str(tuned))
+    judged = replace(chosen, metrics={**chosen.metrics, ACCURACY.name: tuned.accuracy})
+    bundle = export_network(stages, tuned.network, judged, limits, path, tuned)
+    tuner.checkpoint.unlink(missing_ok=True)
+    return bundle
 
 
-def export_network(stages: Stages, network: nn.Module, chosen: Evaluation, limits: list[str], path: Path) -> Bundle:
-    """Write the bundle of a network that is ready for use."""
+def export_network(
+    stages: Stages,
+    network: nn.Module,
+    chosen: Evaluation,
+    limits: list[str],
+    path: Path,
+    tuned: FineTuned | None = None,
+) -> Bundle:
+    """Write the bundle of a network that is ready for use, with the metrics of `chosen`."""
     space, task = stages.space, stages.task
     inputs = stages.supernet.example_inputs(chosen.architecture)
     name, example = next(iter(inputs.items()))
@@ -39,6 +61,7 @@ def export_network(stages: Stages, network: nn.Module, chosen: Evaluation, limit
         "space": {"name": space.name, "options": dict(space.options), "fingerprint": space.fingerprint},
         "architecture": chosen.architecture.key,
         "trial": chosen.number,
+        "finetuned": tuned.document() if tuned else None,
         "input": {"name": name, "shape": list(example.shape), "mean": list(task.mean), "std": list(task.std)},
         "classes": list(task.classes),
         "task": stages.config.task.model_dump(mode="json"),

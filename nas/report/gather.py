@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from latency_predictors.calibration import latencies_ms
+from nas.config import TrainingConfig
 from nas.export.bundle import Bundle
 from nas.export.verification import Verification
 from nas.files import read_json
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
+from nas.runs import Run
 from nas.stages import Stages, architecture_count, versions
+from nas.training.log import read_log
+from nas.training.strategies import largest_share
 
 
 def gather(stages: Stages) -> ReportData:
     """All that a run has so far; parts that are still missing are left out."""
     run, space = stages.run, stages.space
     evaluations = stages.evaluations() if stages.searched else []
-    training = run.training() if run.training_file.exists() else {"epochs": [], "validation_accuracy": {}}
+    training = _training(run)
     return ReportData(
         title=stages.config.name,
         facts=tuple(_facts(stages, training).items()),
@@ -33,19 +38,39 @@ def gather(stages: Stages) -> ReportData:
     )
 
 
+def _training(run: Run) -> dict[str, Any]:
+    """What training gave; while it goes on, and after an interruption, its epochs so far."""
+    if run.weights_file.exists() and run.training_file.exists():
+        return run.training()
+    epochs = [asdict(log) for log in read_log(run.training_log_file)] if run.training_log_file.exists() else []
+    return {"epochs": epochs, "validation_accuracy": {}, "unfinished": True}
+
+
+def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any]) -> str:
+    """One line such as `sandwich, 30 epochs (the first 60% on the largest network alone) in 312 s, float32`."""
+    last = training["epochs"][-1] if training["epochs"] else {"epoch": 0, "seconds": 0.0}
+    largest = f" (the first {share:.0%} on the largest network alone)" if share else ""
+    so_far = f"{last['epoch']:g} of " if training.get("unfinished") else ""
+    parts = [config.strategy.name, f"{so_far}{config.epochs:g} epochs{largest} in {last['seconds']:,.0f} s"]
+    if execution := training.get("execution"):
+        parts.append(f"{'bfloat16' if execution['bfloat16'] else 'float32'} on {execution['device']}")
+        parts.append("channels last" if execution["channels_last"] else "channels first")
+    return ", ".join(parts)
+
+
 def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     config, task = stages.config, stages.task
-    seconds = training["epochs"][-1]["seconds"] if training["epochs"] else 0.0
     facts = {
         "search space": f"{stages.space.name}, {architecture_count(stages.space)} architectures",
         "images": (
             f"{config.task.data}: {len(task.train)} for training, {len(task.validation)} for validation, "
             f"{len(task.test)} for the final test, {len(task.classes)} classes"
         ),
-        "training": f"{config.training.epochs} epochs in {seconds:.0f} s",
+        "training": _training_fact(config.training, largest_share(config.training, stages.space), training),
         "seed": str(config.seed),
         **{f"limit of {limit.metric}": f"at least {limit.value:g}" for limit in stages.limits if limit.sign < 0},
     }
+    facts |= _finetuning_fact(stages.run)
     verification = _verification(stages)
     if verification and "test_accuracy" in verification.measured:
         facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
@@ -53,6 +78,15 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
         mark = calibration.fingerprint
         facts[f"device {name}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
     return {**facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
+
+
+def _finetuning_fact(run: Run) -> dict[str, str]:
+    tuned = Bundle(run.bundle).manifest.get("finetuned") if run.bundle.exists() else None
+    if not tuned:
+        return {}
+    change = f"validation accuracy from {tuned['accuracy_before']:.2%} to {tuned['accuracy_after']:.2%}"
+    kept = "" if tuned["used"] else ", so the inherited weights are kept"
+    return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
 
 
 def _calibration(stages: Stages, name: str) -> CalibrationData:

@@ -237,7 +237,7 @@ def _training(data: ReportData) -> str:
     parts = []
     if data.training:
         last = data.training[-1]
-        caption = f"{last.step:,} steps, {labels.number(last.epoch)} epochs, {last.seconds:,.0f} s."
+        caption = f"{last.step:,} steps, {last.epoch:g} epochs, {last.seconds:,.0f} s."
         parts.append(_plot("training", plots.training_figure(data.training), caption))
     if data.subnet_accuracy:
         metric = labels.metric("accuracy")

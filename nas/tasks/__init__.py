@@ -2,6 +2,7 @@
 
 from nas.tasks.augment import Augmentation
 from nas.tasks.image_classification import ImageClassification
+from nas.tasks.mixing import Mixing
 from nas.tasks.task import DataError, Split, Task
 
-__all__ = ["Task", "ImageClassification", "Augmentation", "Split", "DataError"]
+__all__ = ["Task", "ImageClassification", "Augmentation", "Mixing", "Split", "DataError"]

@@ -2,9 +2,10 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,18 +15,34 @@ from torch.utils.data import Dataset
 from nas.tasks.augment import Augmentation
 from nas.tasks.datasets import read_datasets
 from nas.tasks.image_data import ImageData, ImageSet, set_aside
+from nas.tasks.mixing import Mixing
 from nas.tasks.sources import load_images
 from nas.tasks.task import Batches, DataError, Split, Task
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.15
 
+ClassWeights = Literal["none", "balanced"]
+
+
+class TaskOptions(TypedDict, total=False):
+    """The arguments of ``ImageClassification`` besides the images."""
+
+    validation: float
+    seed: int
+    augmentation: Augmentation | None
+    mixing: Mixing | None
+    label_smoothing: float
+    class_weights: ClassWeights
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+
 
 class ImageClassification(Task):
     """Images with one class each.
 
-    Images stay uint8 in memory; every batch is float32 (n, channels, height, width), normalised with the mean and
-    standard deviation of the training images, with int64 targets (n,).
+    Images stay uint8 in memory; every batch is float32 (n, channels, height, width), normalised, with int64 targets
+    (n,). Only training batches with ``mixing`` have float32 targets (n, classes), the shares of the classes.
 
     Args:
         data: the images. A test set that it lacks is a fifth of its training images, chosen with ``seed``.
@@ -33,7 +50,12 @@ class ImageClassification(Task):
             brings its own validation set.
         seed: decides which images are set aside.
         augmentation: the changes to training images; by default ``Augmentation.default``.
+        mixing: mixes the images of each training batch; by default none.
         label_smoothing: share of the target spread over all classes, 0 to 1.
+        class_weights: how much each class counts in ``loss``: "none" is each image as much as the other, "balanced"
+            each class as much as the other, with the weights n / (classes * count) of scikit-learn.
+        mean: what is taken from each channel, for values from 0 to 1; by default the mean of the training images.
+        std: what each channel is then divided by; by default the standard deviation of the training images.
 
     Raises:
         DataError: a number is out of range, or there are too few images.
@@ -48,7 +70,11 @@ class ImageClassification(Task):
         validation: float = VALIDATION_SHARE,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        mixing: Mixing | None = None,
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights = "none",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         if not 0 <= label_smoothing <= 1:
             raise DataError(f"label_smoothing is {label_smoothing}, give a number from 0 to 1")
@@ -61,8 +87,13 @@ class ImageClassification(Task):
         self.classes = data.classes
         self.in_channels: int = train.images.shape[1]
         self.image_size: tuple[int, int] = (train.images.shape[2], train.images.shape[3])
-        self.mean, self.std = _mean_and_std(train.images)
+        found_mean, found_std = _mean_and_std(train.images)
+        self.mean = found_mean if mean is None else _per_channel("mean", mean, self.in_channels)
+        self.std = found_std if std is None else _per_channel("std", std, self.in_channels)
+        self._subtrahend, self._factor = 255 * _as_channels(self.mean), 1 / (255 * _as_channels(self.std))
         self.label_smoothing = label_smoothing
+        self.class_weights = self._class_weights(class_weights)
+        self.mixing = mixing or Mixing()
         self.augmentation = augmentation or Augmentation.default(self.in_channels, self.image_size)
         self.augmentation.check(self.image_size)
 
@@ -72,19 +103,15 @@ class ImageClassification(Task):
         source: str,
         *,
         size: int | tuple[int, int] | None = None,
-        validation: float = VALIDATION_SHARE,
-        seed: int = 0,
-        augmentation: Augmentation | None = None,
         base: Path | None = None,
-        label_smoothing: float = 0.0,
+        **options: Unpack[TaskOptions],
     ) -> "ImageClassification":
-        """The task of a named source, see ``sources.load_images``; the other arguments are those of the class.
+        """The task of a named source, see ``sources.load_images``; the options are those of the class.
 
         Raises:
-            DataError: the source or an argument cannot be used.
+            DataError: the source or an option cannot be used.
         """
-        data = load_images(source, size=size, base=base)
-        return cls(data, validation=validation, seed=seed, augmentation=augmentation, label_smoothing=label_smoothing)
+        return cls(load_images(source, size=size, base=base), **options)
 
     @classmethod
     def from_datasets(
@@ -92,19 +119,14 @@ class ImageClassification(Task):
         train: Dataset[Any],
         test: Dataset[Any] | None = None,
         classes: tuple[str, ...] | None = None,
-        *,
-        validation: float = VALIDATION_SHARE,
-        seed: int = 0,
-        augmentation: Augmentation | None = None,
-        label_smoothing: float = 0.0,
+        **options: Unpack[TaskOptions],
     ) -> "ImageClassification":
-        """The task of torch datasets, see ``datasets.read_datasets``; the other arguments are those of the class.
+        """The task of torch datasets, see ``datasets.read_datasets``; the options are those of the class.
 
         Raises:
-            DataError: an item or an argument cannot be used.
+            DataError: an item or an option cannot be used.
         """
-        data = read_datasets(train, test, classes)
-        return cls(data, validation=validation, seed=seed, augmentation=augmentation, label_smoothing=label_smoothing)
+        return cls(read_datasets(train, test, classes), **options)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,11 +144,16 @@ class ImageClassification(Task):
         return max(1, len(self.train) // batch_size)
 
     def train_batches(self, batch_size: int, generator: torch.Generator) -> Batches:
-        """One epoch of augmented images in random order; a last batch that is not full is left out."""
+        """One epoch of augmented and mixed images in random order; a last batch that is not full is left out."""
         steps = self.steps_per_epoch(batch_size)
         order = torch.randperm(len(self.train), generator=generator)
         for rows in torch.split(order, batch_size)[:steps]:
-            yield self._augmented(rows, generator)
+            images, labels = self._augmented(rows, generator)
+            if self.mixing:
+                shares = F.one_hot(labels, len(self.classes)).to(images.dtype)
+                yield self.mixing(images, shares, generator)
+            else:
+                yield images, labels
 
     def batches(self, split: Split, batch_size: int, limit: int | None = None) -> Batches:
         """The images of a split in their stored order, not augmented; with ``limit``, a fixed random subset of them."""
@@ -142,6 +169,8 @@ class ImageClassification(Task):
     def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
         """Augmented training images, the same ones on every call with the same seed, in batches of nearly equal size.
 
+        They are not mixed: a blend of two images varies less than an image, and the network is to be judged on images.
+
         Args:
             images: how many; all of them when there are fewer.
             batch_size: the largest batch.
@@ -155,8 +184,13 @@ class ImageClassification(Task):
             yield self._augmented(rows, generator)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean cross entropy of logits (n, classes) with smoothed targets (n,)."""
-        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        """The mean cross entropy of logits (n, classes) with smoothed targets: int64 (n,) or float (n, classes).
+
+        As in torch, the mean over class indices is divided by the sum of their class weights and the mean over shares
+        by n; with balanced weights both are equal on average.
+        """
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        return F.cross_entropy(logits, target, weight=weights, label_smoothing=self.label_smoothing)
 
     def correct(self, logits: Tensor, target: Tensor) -> int:
         """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
@@ -173,8 +207,20 @@ class ImageClassification(Task):
         return self._normalised(images), self.train.labels[rows]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        mean, std = (255 * torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return images.float().sub_(mean).div_(std)
+        return images.float().sub_(self._subtrahend).mul_(self._factor)
+
+    def _class_weights(self, kind: ClassWeights) -> Tensor | None:
+        if kind not in get_args(ClassWeights):
+            raise DataError(f"class_weights is {kind!r}, give one of {', '.join(get_args(ClassWeights))}")
+        if kind == "none":
+            return None
+        counts = torch.bincount(self.train.labels, minlength=len(self.classes))
+        if not counts.all():
+            raise DataError(
+                f"class_weights: no image of class {self.classes[int(counts.argmin())]!r} is left for training, "
+                "give a smaller validation share"
+            )
+        return len(self.train) / (len(self.classes) * counts)
 
 
 def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -187,6 +233,19 @@ def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]
     mean, square = sums / (images.numel() / images.shape[1])
     std = (square - mean.square()).clamp(min=1 / 255**2).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    if len(values) != channels:
+        raise DataError(f"{name} has {len(values)} values, the images have {channels} channels: give one for each")
+    if not all(0 <= value <= 1 for value in values) or (name == "std" and 0 in values):
+        above = "above 0" if name == "std" else "0"
+        raise DataError(f"{name} is {list(values)}, give numbers from {above} to 1, as for pixel values from 0 to 1")
+    return tuple(map(float, values))
+
+
+def _as_channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
+from search_spaces.reordering import Reordering
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -59,11 +60,15 @@ class Block(nn.Module):
         """`x + y` where the shapes allow it."""
         return x + y if self.stride == 1 and x.shape[1] == y.shape[1] else y
 
-    def sort_channels(self) -> None:
+    def sort_channels(self) -> list[Reordering]:
         """Order the hidden channels by falling importance, so that a prefix keeps the most important ones.
 
         Importance is the L1 norm of the weights that read a channel (once-for-all).
+
+        Returns:
+            What was moved.
         """
+        return []
 
 
 class MBConv(Block):
@@ -113,20 +118,20 @@ class MBConv(Block):
             y = self.squeeze_excite(y)
         return self.residual(x, self.project_norm(self.project(y)))
 
-    def sort_channels(self) -> None:
+    def sort_channels(self) -> list[Reordering]:
         if self.expand is None or self.expand_norm is None:
-            return
+            return []
         order = _falling_importance(self.project)
-        for layer in (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm):
-            _reorder(layer, 0, order)
-        _reorder(self.project, 1, order)
+        sorted_layers = (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm)
+        moved = [move for layer in sorted_layers for move in _reorder(layer, 0, order)]
+        moved += _reorder(self.project, 1, order)
         if self.squeeze_excite is None:
-            return
-        _reorder(self.squeeze_excite.reduce, 1, order)
-        _reorder(self.squeeze_excite.expand, 0, order)
+            return moved
+        moved += _reorder(self.squeeze_excite.reduce, 1, order)
+        moved += _reorder(self.squeeze_excite.expand, 0, order)
         squeezed = _falling_importance(self.squeeze_excite.expand)
-        _reorder(self.squeeze_excite.reduce, 0, squeezed)
-        _reorder(self.squeeze_excite.expand, 1, squeezed)
+        moved += _reorder(self.squeeze_excite.reduce, 0, squeezed)
+        return moved + _reorder(self.squeeze_excite.expand, 1, squeezed)
 
 
 class FusedMBConv(Block):
@@ -168,11 +173,9 @@ class FusedMBConv(Block):
         y = self.act(self.fused_norm(self.fused(x)))
         return self.residual(x, self.project_norm(self.project(y)))
 
-    def sort_channels(self) -> None:
+    def sort_channels(self) -> list[Reordering]:
         order = _falling_importance(self.project, blocks=self.groups)
-        _reorder(self.fused, 0, order)
-        _reorder(self.fused_norm, 0, order)
-        _reorder(self.project, 1, order)
+        return _reorder(self.fused, 0, order) + _reorder(self.fused_norm, 0, order) + _reorder(self.project, 1, order)
 
 
 class GroupedMBConv(FusedMBConv):
@@ -224,12 +227,13 @@ def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     return (order + offsets).flatten()
 
 
-def _reorder(layer: nn.Module, dim: int, order: Tensor) -> None:
+def _reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
     """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
     tensors: list[Tensor] = [layer.get_parameter("weight")]
     if dim == 0:
         vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
         tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]
-    with torch.no_grad():
-        for tensor in tensors:
-            tensor.copy_(tensor.index_select(dim, order))
+    moved = [Reordering(tensor, dim, order) for tensor in tensors]
+    for reordering in moved:
+        reordering.apply(reordering.tensor)
+    return moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,12 @@ def start(tmp_path: Path) -> Start:
             stdout=subprocess.PIPE,
             stderr=(tmp_path / "stderr").open("w"),
             text=True,
+            preexec_fn=_heed_interrupts,
         )
 
     return start
+
+
+def _heed_interrupts() -> None:
+    """A command in the background of a script ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -47,7 +47,9 @@ FIXED: list[tuple[dict[str, Any], str, object, object]] = [
     ({"name": "other"}, "name", "run", "other"),
     ({"threads": 2}, "threads", None, 2),
     ({"devices": ["local", "board"]}, "devices", ["local"], ["local", "board"]),
-    ({"training": {"epochs": 31}}, "training.epochs", 30, 31),
+    ({"training": {"epochs": 31}}, "training.epochs", 30.0, 31.0),
+    ({"training": {"strategy": {"options": {"random_paths": 2}}}}, "training.strategy.options.random_paths", None, 2),
+    ({"training": {"sync_batch_norm": True}}, "training.sync_batch_norm", False, True),
     ({"search": {"population": 10}}, "search.population", 20, 10),
     ({"search": {"limits": ["macs_m <= 5"]}}, "search.limits", [], ["macs_m <= 5"]),
     ({"space": {"options": {"head": 32}}}, "space.options.head", None, 32),
@@ -136,6 +138,7 @@ def test_removing_an_option_is_refused_too(tmp_path: Path) -> None:
         {"export": {"minimize": "macs_m"}},
         {"calibration": {"max_seconds": 5.0}},
         {"training": {"checkpoint_seconds": 1.0}},
+        {"training": {"processes": 2}},
     ],
 )
 def test_a_free_key_may_change_and_is_kept(tmp_path: Path, change: dict[str, Any]) -> None:

@@ -150,6 +150,23 @@ class TestSorting:
             for part in self.importance(block.get_submodule("project")).chunk(groups):
                 assert self.falls(part)
 
+    @pytest.mark.parametrize("name", ["grouped_convnet", "small_mobilenetv3"])
+    def test_momentum_copies_follow(self, name: str, request: pytest.FixtureRequest) -> None:
+        """Copies in which every entry names its weight stay so, whatever was sorted twice."""
+        supernet = scrambled(request.getfixturevalue(name))
+        tensors = {id(tensor): tensor for tensor in (*supernet.parameters(), *supernet.buffers())}
+        before = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+        companions = {key: 7 * tensor + 1 for key, tensor in before.items()}
+        moved = supernet.sort_channels()
+        for reordering in moved:
+            assert sorted(reordering.order.tolist()) == list(range(reordering.tensor.shape[reordering.dim]))
+            reordering.apply(companions[id(reordering.tensor)])
+        for key, tensor in tensors.items():
+            assert torch.equal(companions[key], 7 * tensor.detach() + 1)
+        changed = {key for key, tensor in tensors.items() if not torch.equal(tensor, before[key])}
+        assert changed
+        assert changed <= {id(reordering.tensor) for reordering in moved}
+
     def test_squeezed_channels_fall_in_importance(self, small_mobilenetv3: SearchSpace) -> None:
         supernet = scrambled(small_mobilenetv3)
         supernet.sort_channels()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from cli_commands import TINY, Command, Outcome
 
 from nas.runs import Run
@@ -41,6 +42,28 @@ def test_wrong_configuration(calibrated: Path, command: Command, override: str, 
     assert not (calibrated / "supernet.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["run", "train", "profile"])
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("strategy.name=sandwhich", "there is no strategy 'sandwhich' (did you mean 'sandwich'?)"),
+        ("strategy.options.random_path=2", "no option 'random_path' (did you mean 'random_paths'?)"),
+        ("strategy.options.random_paths=-1", "random_paths is -1"),
+        ("strategy.options.random_paths=1.5", "random_paths is 1.5"),
+        ("strategy.options.distillation=3", "distillation is 3"),
+        ("strategy.options.sampler=uniform", "no option 'sampler'"),
+        ("device=cuda", "torch finds no GPU"),
+        ("processes=3", "training.batch_size is 64, which 3 processes cannot divide among them"),
+    ],
+)
+def test_wrong_training_is_told_before_any_work(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, override: str, sentence: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(command(name, TINY, "--set", f"training.{override}"), sentence)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -71,6 +94,8 @@ def test_wrong_arguments(command: Command, tmp_path: Path, arguments: tuple[str,
         (("--where", "accuracy = 3"), "a limit reads"),
         (("--maximize", "accurracy"), "there is no metric 'accurracy' (did you mean 'accuracy'?)"),
         (("--maximize", "accuracy", "--minimize", "macs_m"), "not both"),
+        (("--finetune", "0"), "fine-tuning takes a number of epochs above 0, not 0"),
+        (("--finetune", "-1"), "fine-tuning takes a number of epochs above 0, not -1"),
     ],
 )
 def test_wrong_export(finished: Path, command: Command, arguments: tuple[str, ...], sentence: str) -> None:

@@ -17,7 +17,7 @@ COMMANDS = {
     "search": ["CONFIG", "--set"],
     "calibrate": ["CONFIG", "--device", "--samples", "--holdout", "--set", "--json"],
     "front": ["RUN", "--json"],
-    "export": ["RUN", "--where", "--maximize", "--minimize", "--to"],
+    "export": ["RUN", "--where", "--maximize", "--minimize", "--finetune", "--to"],
     "verify": ["DIR", "--device", "--json"],
     "report": ["RUN", "--to"],
     "dashboard": ["RUN", "--port"],

@@ -98,3 +98,32 @@ def test_recalibration_uses_as_many_training_images_as_there_are(
     network = evaluator.network(space.largest())
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert norm.num_batches_tracked == -(-len(task.train) // 250)
+
+
+def test_the_order_of_evaluations_does_not_matter(
+    supernet: Supernet, task: ImageClassification, space: SearchSpace
+) -> None:
+    architectures = [space.smallest(), space.largest(), *space.sample(4, seed=3)]
+    forwards, backwards = (Evaluator(supernet, task, 60, seed=2) for _ in range(2))
+    figures = [forwards.evaluate(architecture) for architecture in architectures]
+    assert [backwards.evaluate(architecture) for architecture in reversed(architectures)] == figures[::-1]
+    assert [forwards.evaluate(architecture) for architecture in architectures] == figures
+
+
+def test_no_more_images_are_kept_than_memory_allows(
+    supernet: Supernet, task: ImageClassification, space: SearchSpace
+) -> None:
+    architectures = [space.smallest(), space.largest()]
+    small, large = (4 * side**2 * len(task.validation) for side in (6, 8))
+    unbounded = [Evaluator(supernet, task, 60).evaluate(architecture) for architecture in architectures]
+    for memory, kept in (
+        (0, 0),
+        (small - 1, 0),
+        (small, small),
+        (small + large - 1, small),
+        (small + large, small + large),
+    ):
+        evaluator = Evaluator(supernet, task, 60, memory=memory)
+        for _ in range(2):
+            assert [evaluator.evaluate(architecture) for architecture in architectures] == unbounded
+            assert sum(images.nbytes for batches in evaluator._kept.values() for images, _ in batches) == kept

@@ -11,10 +11,11 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from nas.tasks import Augmentation, DataError, ImageClassification, Task
+from nas.tasks import Augmentation, DataError, ImageClassification, Mixing, Task
 from nas.tasks.image_data import ImageData, image_set
 
 
@@ -124,6 +125,19 @@ def test_batches_are_normalised_in_stored_order() -> None:
     np.testing.assert_allclose(inputs.std((0, 2, 3), correction=0), 1, atol=1e-5)
 
 
+def test_mean_and_std_can_be_given() -> None:
+    mean, std = [0.5, 0.25, 0.0], [0.5, 1.0, 0.125]
+    task = ImageClassification(make_data(), mean=mean, std=std)
+    assert (task.mean, task.std) == (tuple(mean), tuple(std))
+    inputs, _ = all_batches(task.batches("test", 16))
+    pixels = task.test.images.numpy().astype(np.float64) / 255
+    expected = (pixels - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
+    np.testing.assert_allclose(inputs.numpy(), expected, atol=1e-6)
+    default = ImageClassification(make_data())
+    assert ImageClassification(make_data(), mean=mean).std == default.std
+    assert ImageClassification(make_data(), std=std).mean == default.mean
+
+
 def test_constant_channel_gives_finite_inputs() -> None:
     data = make_data(channels=1)
     black = image_set(np.zeros((50, 8, 6), np.uint8), np.arange(50) % 4, "black")
@@ -204,7 +218,101 @@ def test_recalibration_uses_different_training_images() -> None:
     assert set(rows_as_bytes(other)) != set(found)
 
 
+# ---- mixing
+
+
+def mixed_task(**options: Any) -> ImageClassification:
+    return ImageClassification(make_data(), augmentation=Augmentation(), **options)
+
+
+@pytest.mark.parametrize("mixing", [Mixing(mixup=0.4), Mixing(cutmix=1.0), Mixing(0.4, 1.0)])
+def test_training_batches_are_mixed_with_shares_as_targets(mixing: Mixing) -> None:
+    task = mixed_task(mixing=mixing)
+    inputs, targets = all_batches(task.train_batches(16, torch.Generator().manual_seed(0)))
+    again, _ = all_batches(task.train_batches(16, torch.Generator().manual_seed(0)))
+    assert torch.equal(inputs, again)
+    assert (inputs.dtype, targets.dtype, targets.shape) == (torch.float32, torch.float32, (160, 4))
+    np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+    assert ((targets > 0.01).sum(1) == 2).any()
+    # The first batch is the one without mixing, with the mixing drawn after it.
+    plain, labels = next(mixed_task().train_batches(16, torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    torch.randperm(len(task.train), generator=generator)
+    expected, shares = mixing(plain, torch.eye(4)[labels], generator)
+    assert torch.equal(inputs[:16], expected)
+    assert torch.equal(targets[:16], shares)
+
+
+def test_mixing_leaves_all_other_batches_alone() -> None:
+    mixed, plain = mixed_task(mixing=Mixing(1.0, 1.0)), mixed_task()
+    for batches in (
+        lambda task: task.recalibration_batches(100, 48, seed=1),
+        lambda task: task.batches("train", 32),
+        lambda task: task.batches("validation", 32),
+    ):
+        for found, expected in zip(all_batches(batches(mixed)), all_batches(batches(plain)), strict=True):
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected)
+
+
 # ---- loss and metric
+
+
+def smoothed_cross_entropy(logits: Tensor, shares: np.ndarray, weights: np.ndarray, smoothing: float) -> np.ndarray:
+    """For each row, from the definition: shares moved towards the uniform ones, and each class with its weight."""
+    negative = -np.log(np.exp(logits.double().numpy()) / np.exp(logits.double().numpy()).sum(1, keepdims=True))
+    smooth = (1 - smoothing) * shares + smoothing / shares.shape[1]
+    return (smooth * weights * negative).sum(1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_loss_of_shares_and_of_indices_equals_its_definition(smoothing: float, class_weights: Any) -> None:
+    task = ImageClassification(make_data(), label_smoothing=smoothing, class_weights=class_weights)
+    labels = task.train.labels.numpy()
+    weights = np.ones(4)
+    if class_weights == "balanced":
+        weights = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+        assert weights.max() > 1.5 * weights.min()
+        assert task.class_weights is not None
+        np.testing.assert_allclose(task.class_weights, weights, rtol=1e-6)
+    logits = torch.randn((50, 4), generator=torch.Generator().manual_seed(0))
+    shares = torch.rand((50, 4), generator=torch.Generator().manual_seed(1)).softmax(1)
+    target = torch.arange(50) ** 2 % 4
+
+    rows = smoothed_cross_entropy(logits, shares.numpy(), weights, smoothing)
+    assert float(task.loss(logits, shares)) == pytest.approx(rows.mean(), rel=1e-5)
+    rows = smoothed_cross_entropy(logits, np.eye(4)[target], weights, smoothing)
+    assert float(task.loss(logits, target)) == pytest.approx(rows.sum() / weights[target].sum(), rel=1e-5)
+
+
+def test_balanced_loss_under_autocast_and_its_gradient() -> None:
+    task = ImageClassification(make_data(), class_weights="balanced", label_smoothing=0.1)
+    logits = torch.randn((8, 4), generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    for target in (torch.arange(8) % 4, torch.full((8, 4), 0.25)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = task.loss(logits, target)
+        loss.backward()
+        assert float(loss.detach()) == pytest.approx(float(task.loss(logits.detach().float(), target)), rel=1e-2)
+
+
+def test_class_weights_come_from_the_images_left_for_training() -> None:
+    data = make_data(n=60)
+    task = ImageClassification(data, validation=0.5, class_weights="balanced")
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=task.train.labels.numpy())
+    np.testing.assert_allclose(task.class_weights, expected, rtol=1e-6)
+    assert ImageClassification(data).class_weights is None
+
+
+def test_balanced_needs_an_image_of_each_class() -> None:
+    labels = torch.tensor([0] * 30 + [1] * 30 + [2] * 3)
+    images = torch.zeros((63, 1, 4, 4), dtype=torch.uint8)
+    train = image_set(images[:, 0].numpy(), labels.numpy(), "few")
+    data = ImageData("few", ("a", "b", "rare"), train, test=train)
+    task = ImageClassification(data, validation=0.9)
+    assert 2 not in task.train.labels.tolist()
+    with pytest.raises(DataError, match="no image of class 'rare' is left for training, give a smaller validation"):
+        ImageClassification(data, validation=0.9, class_weights="balanced")
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -234,7 +342,7 @@ def test_load_passes_its_options_on(tmp_path: Path) -> None:
     assert task.augmentation is augmentation
     assert task.label_smoothing == 0.2
     assert ImageClassification.load("a.npz", base=tmp_path).augmentation == Augmentation.default(1, (9, 9))
-    with pytest.raises(DataError, match="size is for folders"):
+    with pytest.raises(DataError, match=r"a\.npz: size is for"):
         ImageClassification.load("a.npz", base=tmp_path, size=4)
 
 
@@ -255,6 +363,14 @@ def test_from_torch_datasets() -> None:
         (lambda: ImageClassification(make_data(n=10)), "made up: 10 images of 4 classes are too few to set 15% aside"),
         (lambda: ImageClassification(make_data(n=10, test=0)), "20% aside for testing"),
         (lambda: ImageClassification(make_data(), label_smoothing=math.nan), "label_smoothing is nan"),
+        (lambda: ImageClassification(make_data(), class_weights="equal"), "is 'equal', give one of none, balanced"),  # type: ignore[arg-type]
+        (lambda: ImageClassification(make_data(), mean=[0.5]), "mean has 1 values, the images have 3 channels"),
+        (lambda: ImageClassification(make_data(), std=[0.5] * 4), "std has 4 values, the images have 3 channels"),
+        (lambda: ImageClassification(make_data(), mean=[0.5, 0.5, 1.5]), r"mean is \[.*\], give numbers from 0 to 1"),
+        (lambda: ImageClassification(make_data(), mean=[0.5, -0.1, 0.5]), "give numbers from 0 to 1"),
+        (lambda: ImageClassification(make_data(), mean=[0.5, math.nan, 0.5]), "give numbers from 0 to 1"),
+        (lambda: ImageClassification(make_data(), std=[0.5, 0.0, 0.5]), "give numbers from above 0 to 1"),
+        (lambda: ImageClassification(make_data(), std=[58.0, 57.0, 57.0]), "as for pixel values from 0 to 1"),
         (lambda: ImageClassification(make_data(), augmentation=Augmentation(crop_padding=6)), "need less than 6"),
         (lambda: ImageClassification(make_data()).steps_per_epoch(0), "batch_size is 0"),
         (lambda: next(ImageClassification(make_data()).batches("test", 8, limit=0)), "limit is 0"),

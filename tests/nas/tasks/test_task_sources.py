@@ -167,13 +167,15 @@ def test_single_array_and_other_content_under_the_name_npz(tmp_path: Path) -> No
 @pytest.mark.parametrize("source", ["cifar", "missing.npz", "readme.txt"])
 def test_unknown_source_says_what_there_is(tmp_path: Path, source: str) -> None:
     (tmp_path / "readme.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"give digits, a \.npz file or a folder") as caught:
+    with pytest.raises(
+        DataError, match=r"give digits, hf:NAME, a \.npz file, .* or a folder with a folder for"
+    ) as caught:
         load_images(source, base=tmp_path)
     assert str(tmp_path / source) in str(caught.value)
 
 
 def test_size_is_for_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="digits: size is for folders"):
+    with pytest.raises(DataError, match=r"digits: size is for hf:NAME, \.tar shards, .*, leave it out"):
         load_images("digits", size=16)
     with pytest.raises(DataError, match="size is 0"):
         load_images(str(tmp_path), size=0)
@@ -240,7 +242,26 @@ def test_images_are_scaled_and_cropped_at_the_centre(tmp_path: Path) -> None:
     assert (inner[:, 1] == 200).all()
     assert (inner[:, [0, 2]] == 0).all()
     assert load_images(str(tmp_path), size=(6, 12)).train.images.shape == (2, 3, 6, 12)
-    assert load_images(str(tmp_path)).train.images.shape == (2, 3, 20, 60)
+
+
+def test_images_of_several_sizes_need_a_size(tmp_path: Path) -> None:
+    save_image(tmp_path / "train" / "a" / "1.png", random_array(4, 6))
+    save_image(tmp_path / "train" / "b" / "1.png", random_array(4, 6))
+    assert load_images(str(tmp_path)).train.images.shape == (2, 1, 4, 6)
+    save_image(tmp_path / "test" / "b" / "odd.png", random_array(6, 4))
+    with pytest.raises(
+        DataError, match=r"odd\.png: is 6 pixels high and 4 wide but .*1\.png is 4 high and 6 wide, give"
+    ):
+        load_images(str(tmp_path))
+
+
+def test_images_turned_by_the_camera_have_the_size_that_is_seen(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pixels = random_array(4, 6)
+    save_image(tmp_path / "a" / "1.png", pixels)
+    save_image(tmp_path / "b" / "1.png", np.rot90(pixels), exif=turned)
+    np.testing.assert_array_equal(load_images(str(tmp_path)).train.images[:, 0].numpy(), [pixels, pixels])
 
 
 def test_large_jpeg_is_near_its_colours_and_upright(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""A training of a few seconds; as a script, one that writes a line after each step and can be killed."""
+"""A training of a few seconds."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,12 @@ import torch
 import search_spaces
 from nas.config import TrainingConfig
 from nas.tasks import ImageClassification
-from nas.training.loop import Strategy, Trainer
-from nas.training.sandwich import Sandwich
+from nas.training.loop import Trainer
+from nas.training.processes import Processes
+from nas.training.strategies import make_strategy
+from nas.training.strategy import Strategy
 from search_spaces import SearchSpace
+from search_spaces.supernet import Supernet
 
 
 def small_space(**options: Any) -> SearchSpace:
@@ -31,23 +33,25 @@ def small_space(**options: Any) -> SearchSpace:
     return search_spaces.get("convnet", **defaults | options)
 
 
+def make_config(**config: Any) -> TrainingConfig:
+    """Three epochs of four steps, with a checkpoint after each step, in a precision that repeats exactly."""
+    defaults = {"epochs": 3, "batch_size": 300, "checkpoint_seconds": 1e-9}
+    execution = {"device": "cpu", "precision": "float32", "channels_last": False}
+    return TrainingConfig(**defaults | execution | config)
+
+
 def make_trainer(
     task: ImageClassification,
     checkpoint: Path,
     space: SearchSpace | None = None,
-    strategy: Strategy | None = None,
+    strategy: Strategy[Supernet] | None = None,
     seed: int = 0,
+    largest_steps: int = 0,
+    processes: Processes | None = None,
     **config: Any,
-) -> Trainer:
-    """Twelve steps in three epochs, with a checkpoint after each step."""
-    defaults: dict[str, Any] = {"epochs": 3, "batch_size": 300, "checkpoint_seconds": 1e-9}
+) -> Trainer[Supernet]:
+    """A training with `make_config`, by default with the sandwich rule."""
     torch.manual_seed(seed)
     supernet = (space or small_space()).build_supernet()
-    settings = TrainingConfig(**defaults | config)
-    return Trainer(supernet, task, strategy or Sandwich(1), settings, seed, checkpoint)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    trainer = make_trainer(ImageClassification.load("digits"), Path(sys.argv[1]))
-    trainer.run(lambda step, total: print(step, flush=True))
+    strategy = strategy or make_strategy("sandwich", {"random_paths": 1}, largest_steps)
+    return Trainer(supernet, task, strategy, make_config(**config), seed, checkpoint, processes)

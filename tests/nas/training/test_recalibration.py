@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +58,20 @@ def test_without_batches_it_raises() -> None:
         recalibrate(nn.Sequential(norm), [])
     assert norm.momentum == 0.2
     assert not norm.training
+
+
+def test_without_batch_normalisation_nothing_is_run() -> None:
+    def never() -> Iterator[torch.Tensor]:
+        raise AssertionError("no batch is needed")
+        yield
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    recalibrate(network, never())
+    recalibrate(network, [])
+    assert not network.training
+
+
+def test_the_layout_of_the_weights_stays() -> None:
+    network = small_space().build(small_space().largest())
+    recalibrate(network, [torch.randn(4, 1, 8, 8)])
+    assert all(tensor.is_contiguous() for tensor in network.state_dict().values())

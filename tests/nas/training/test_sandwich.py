@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.tasks import ImageClassification
-from nas.training.sandwich import Sandwich
+from nas.training.strategies.sandwich import Sandwich
+from nas.training.strategy import Step
 from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
 
@@ -78,7 +79,7 @@ def test_gradients_are_the_sum_by_hand(
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
-    found = Sandwich(random_paths).step(supernet, *batch, loss, np.random.default_rng(7))
+    found = Sandwich(random_paths).step(supernet, *batch, Step(0, 1, np.random.default_rng(7), loss))
     names = ["largest", "smallest", *(f"random{i + 1}" for i in range(random_paths))]
     assert list(found) == names
     np.testing.assert_allclose(list(found.values()), losses, rtol=1e-5)
@@ -96,7 +97,7 @@ def test_gradient_is_the_slope_for_groups_and_kernels(space: SearchSpace, batch:
     paths = [space.largest(), space.smallest(), *space.architectures(space.random_codes(4, np.random.default_rng(3)))]
     with torch.no_grad():
         teacher = supernet.extract(paths[0]).train()(images).softmax(1)
-    Sandwich(4).step(supernet, images, target, F.cross_entropy, np.random.default_rng(3))
+    Sandwich(4).step(supernet, images, target, Step(0, 1, np.random.default_rng(3), F.cross_entropy))
     gradients = {n: p.grad.double() for n, p in supernet.named_parameters() if p.grad is not None}
     supernet.double()
 

@@ -1,0 +1,100 @@
+"""The strategies of training a supernet, one a file."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from nas.config import TrainingConfig
+from nas.errors import UsageError
+from nas.training.strategies.attentive import Attentive
+from nas.training.strategies.largest_first import LargestFirst
+from nas.training.strategies.progressive_shrinking import ProgressiveShrinking
+from nas.training.strategies.sandwich import Sandwich
+from nas.training.strategies.single_path import SinglePath
+from nas.training.strategy import Strategy
+from search_spaces import SearchSpace
+from search_spaces.space import nearest
+from search_spaces.supernet import Supernet, uses_all_weights
+
+STRATEGIES: Mapping[str, Callable[..., Strategy[Supernet]]] = MappingProxyType(
+    {
+        "sandwich": Sandwich,
+        "single_path": SinglePath,
+        "attentive": Attentive,
+        "progressive_shrinking": ProgressiveShrinking,
+    }
+)
+
+#: Share of the steps that the first phase on the largest network gets by default, where that network contains all of the
+#: supernet's modules: the best one of those measured for the sandwich in experiments/cifar10, about half of the time.
+#: Strategies that are not here have none, or one of their own.
+LARGEST_SHARES: Mapping[str, float] = MappingProxyType({"sandwich": 0.6, "attentive": 0.6})
+
+
+def largest_share(config: TrainingConfig, space: SearchSpace) -> float:
+    """The share of the steps in which a training trains the largest network alone, before its strategy begins.
+
+    By default there is no such phase where the supernet has modules that the largest network does not contain: they
+    would lose the time that it takes.
+    """
+    if config.largest_share is not None:
+        return config.largest_share
+    return LARGEST_SHARES.get(config.strategy.name, 0.0) if uses_all_weights(space, space.largest()) else 0.0
+
+
+def planned_strategy(config: TrainingConfig, space: SearchSpace, total_steps: int) -> Strategy[Supernet]:
+    """The strategy of a training of `total_steps` in `space`, with its first phase.
+
+    Raises:
+        UsageError: as `make_strategy` does.
+    """
+    first = round(largest_share(config, space) * total_steps)
+    return make_strategy(config.strategy.name, config.strategy.options, first)
+
+
+def make_strategy(name: str, options: Mapping[str, Any], largest_steps: int = 0) -> Strategy[Supernet]:
+    """The strategy `name`, made with `options`.
+
+    Args:
+        largest_steps: optimiser steps of a first phase on the largest network alone.
+
+    Raises:
+        UsageError: when the strategy or an option is unknown, or an option is out of its range.
+    """
+    if name not in STRATEGIES:
+        raise UsageError(
+            f"there is no strategy {name!r}{nearest(name, STRATEGIES)}; training.strategy.name is one of "
+            f"{', '.join(STRATEGIES)}"
+        )
+    known = inspect.signature(STRATEGIES[name]).parameters
+    for option in options:
+        if option not in known:
+            raise UsageError(
+                f"strategy {name!r} has no option {option!r}{nearest(option, known)}; it takes {', '.join(known)}"
+            )
+    try:
+        strategy = STRATEGIES[name](**_typed(STRATEGIES[name], options))
+    except ValueError as error:
+        raise UsageError(f"training.strategy.options of {name!r}: {error}") from error
+    return LargestFirst(strategy, largest_steps) if largest_steps else strategy
+
+
+def _typed(strategy: Callable[..., Strategy[Supernet]], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, after a check against the types of the constructor.
+
+    Raises:
+        ValueError: naming the first option of another type.
+    """
+    types = get_type_hints(strategy.__init__)
+    checked = {}
+    for option, value in options.items():
+        try:
+            checked[option] = TypeAdapter(types[option], config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{option} is {value!r}: {error.errors()[0]['msg']}") from error
+    return checked
