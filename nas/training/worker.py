@@ -71,7 +71,8 @@ def _advance(done: int, total: int) -> None:
 
 
 def _report(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
+    # the processes share one pipe: only a single write stays in one piece, and print makes two where it is unbuffered
+    os.write(1, f"{json.dumps(message)}\n".encode())
 
 
 if __name__ == "__main__":
