@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.config import TrainingConfig
+from nas.export.finetuning import Resized
 from nas.search.evaluation import Evaluator
 from nas.tasks import ImageClassification
 from nas.training.loop import Trainer
@@ -100,12 +101,18 @@ def train_alone(
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> torch.nn.Sequential:
-    """A static network trained from scratch on the labels for the epochs of `config`; goes on at `checkpoint`."""
+    """A static network trained from scratch on the labels for the epochs of `config`, on images of its own resolution;
+    goes on at `checkpoint`."""
     torch.manual_seed(seed)
     network = space.build(architecture)
     kept = config if checkpoint else config.model_copy(update={"checkpoint_seconds": 1e9})
-    Trainer(network, task, Alone(), kept, seed, checkpoint or NOWHERE).run()
+    Trainer(resized(space, network, architecture), task, Alone(), kept, seed, checkpoint or NOWHERE).run()
     return network
+
+
+def resized(space: SearchSpace, network: torch.nn.Module, architecture: Architecture) -> Resized:
+    """`network`, given images of the size of `architecture` whatever the size of those of the data set."""
+    return Resized(network, space.input_shapes(architecture)[space.input_name][2:])
 
 
 def step_seconds(

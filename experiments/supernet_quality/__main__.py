@@ -27,7 +27,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 import search_spaces
-from experiments.budget import NOWHERE, stratified, train_alone, train_for
+from experiments.budget import NOWHERE, resized, stratified, train_alone, train_for
 from nas.config import RunConfig, TrainingConfig, load
 from nas.memory import keep_freed_memory
 from nas.search.evaluation import Evaluator
@@ -138,9 +138,12 @@ def inherit(bench: Bench, seed: int) -> None:
 
 def finetuned(bench: Bench, evaluator: Evaluator, architecture: Architecture, seed: int) -> float:
     """Test accuracy after some more epochs, distilled from the largest network."""
-    network, teacher = evaluator.network(architecture), evaluator.network(bench.space.largest())
+    network = evaluator.network(architecture)
+    largest = bench.space.largest()
+    teacher = resized(bench.space, evaluator.network(largest), largest)
+    student = resized(bench.space, network, architecture)
     short = quiet(bench).model_copy(update={"epochs": FINETUNE_EPOCHS, "learning_rate": 0.01, "warmup_epochs": 0.0})
-    Trainer(network, bench.task, Alone(teacher), short, seed, NOWHERE).run()
+    Trainer(student, bench.task, Alone(teacher), short, seed, NOWHERE).run()
     return evaluator.accuracy(network.eval(), architecture, "test")
 
 
