@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-#: Each module holds one command; `device` holds a group of them.
+#: Each module holds one command; `device` and `bank` hold a group of them.
 _COMMANDS = (
     "spaces",
     "profile",
@@ -23,6 +23,7 @@ _COMMANDS = (
     "report",
     "dashboard",
     "device",
+    "bank",
 )
 
 
