@@ -49,7 +49,7 @@ class Bank(Measurements):
         """
         wanted = {record.key: record for record in reversed(list(records))}
         with self._locked(os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
-            content = _content(handle)
+            content = self._content(handle)
             known, unfinished = self._parsed(content)
             for record in known:
                 wanted.pop(record.key, None)
@@ -67,8 +67,15 @@ class Bank(Measurements):
         if not self.path.exists():
             return []
         with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as handle:
-            content = _content(handle)
+            content = self._content(handle)
         return self._parsed(content)[0]
+
+    def _content(self, handle: int) -> bytes:
+        try:
+            with os.fdopen(os.dup(handle), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise OSError(f"the bank {self.path} cannot be read: {error.strerror}") from error
 
     def _parsed(self, content: bytes) -> tuple[list[Record], bytes]:
         """The records of a file, and its unfinished last line."""
@@ -120,8 +127,3 @@ class Bank(Measurements):
             yield handle
         finally:
             os.close(handle)
-
-
-def _content(handle: int) -> bytes:
-    with os.fdopen(os.dup(handle), "rb") as file:
-        return file.read()

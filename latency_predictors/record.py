@@ -68,7 +68,9 @@ class Record:
         _check("@" not in self.device, "device", "a name without '@'", self.device)
         for name in ("options", "architecture", "protocol", "fingerprint"):
             _check(isinstance(getattr(self, name), Mapping), name, "an object", getattr(self, name))
-        _check(_is_number(self.batch) and self.batch in range(1, 2**31), "batch", "a whole number above 0", self.batch)
+        values = self.architecture.values()
+        _check(all(isinstance(value, Value) for value in values), "architecture", "numbers and texts", [*values])
+        _check(isinstance(self.batch, int) and self.batch > 0, "batch", "a whole number above 0", self.batch)
         _check(isinstance(self.samples_ms, tuple), "samples_ms", "a list of numbers", self.samples_ms)
         _check(_is_time(self.fingerprint.get("time")), "fingerprint", "one with its time and zone", self.fingerprint)
         self._check_figures()
