@@ -11,6 +11,7 @@ from nas.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from latency_predictors import Bank
+    from latency_predictors.measurements import MeasuredDevice
 
 RunOption = Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The bank of a run, not the user's own.")]
 
@@ -26,28 +27,27 @@ def register(app: typer.Typer) -> None:
 
 def list_bank(run: RunOption = None, json: JsonOption = False) -> None:
     """List what was measured. Two machines under one name are two devices, told apart by NAME@DIGEST."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from nas.cli.options import print_json, show
 
     bank = _bank(run)
     devices = bank.devices()
-    table = Table("device", "runtime", "options", "networks", "failed", "spaces", "last measured (UTC)")
+    table = Table(Column("device", no_wrap=True), "runtime", "options", "measured")
     for device in devices:
-        cells = (
-            device.id,
-            f"{device.stable['backend']} {device.stable['runtime_version'] or ''}",
-            ", ".join(f"{key}={value}" for key, value in device.stable["options"].items()),
-            str(device.networks),
-            str(device.failures),
-            ", ".join(device.spaces),
-            device.last_text,
-        )
-        table.add_row(*map(Text, cells))
+        runtime = f"{device.stable['backend']} {device.stable['runtime_version'] or ''}"
+        options = ", ".join(f"{key}={value}" for key, value in device.stable["options"].items())
+        table.add_row(*map(Text, (device.id, runtime, options, measured(device))))
     show(table if devices else f"the bank {bank.path} is empty; 'nas calibrate' and 'nas run' fill it")
     if json:
         print_json({"bank": str(bank.path), "devices": [device.document() for device in devices]})
+
+
+def measured(device: MeasuredDevice) -> str:
+    """What is known of a device, for people."""
+    failed = f", {device.failures} failed" if device.failures else ""
+    return f"{device.networks} networks of {', '.join(device.spaces)}{failed}, last {device.last_text} UTC"
 
 
 def export(
@@ -63,7 +63,7 @@ def export(
     if not records:
         raise UsageError(f"the bank {bank.path} is empty: there is nothing to export")
     write_parquet(file, records)
-    show(f"{len(records)} measurements: {file}")
+    show(f"measurements exported: {len(records)}, to {file}")
 
 
 def import_(
@@ -77,7 +77,7 @@ def import_(
     bank = _bank(run)
     records = read_parquet(file)
     added = bank.append(records)
-    show(f"{added} measurements added to {bank.path}, {len(records) - added} were there already")
+    show(f"measurements added: {added}, there already: {len(records) - added}, in {bank.path}")
 
 
 def _bank(run: Path | None) -> Bank:

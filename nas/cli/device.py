@@ -52,16 +52,16 @@ def list_devices(json: JsonOption = False) -> None:
     from latency_predictors import Bank, Device
     from nas.cli.options import print_json, show
 
-    measured = Bank.user().devices()
+    known = Bank.user().devices()
     table, documents = Table("device", "backend", "options", "measured"), []
     for device in map(Device.load, Device.names()):
-        found = [one for one in measured if one.name == device.name]
+        found = [one for one in known if one.name == device.name]
         options = ", ".join(f"{key}={value}" for key, value in device.options.items())
         table.add_row(*map(Text, (device.name, device.backend, options, _measured(found))))
         bank = {"conflict": len(found) > 1, "devices": [one.document() for one in found]}
         documents.append({**device.document(), "bank": bank})
     show(table)
-    unknown = sorted({one.name for one in measured} - set(Device.names()))
+    unknown = sorted({one.name for one in known} - set(Device.names()))
     if unknown:
         show(f"'nas bank list' shows measurements of further devices: {', '.join(unknown)}")
     if json:
@@ -71,12 +71,9 @@ def list_devices(json: JsonOption = False) -> None:
 def _measured(devices: list[MeasuredDevice]) -> str:
     """What the bank knows of one name, for people."""
     from latency_predictors.measurements import differences
+    from nas.cli.bank import measured
 
-    lines = [
-        f"{one.networks} networks of {', '.join(one.spaces)}, last {one.last_text} UTC"
-        + (f", {one.failures} failed" if one.failures else "")
-        for one in devices
-    ]
+    lines = [measured(one) for one in devices]
     if len(devices) > 1:
         lines.append(f"CONFLICT: {', '.join(one.id for one in devices)} differ in {', '.join(differences(devices))}")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_commands import TINY, Command
+from cli_commands import TINY, Command, Start
 
 from latency_predictors import Bank, Record
 
@@ -31,14 +31,14 @@ def test_export_and_import_bring_a_bank_over(
     finished: Path, command: Command, records: list[Record], tmp_path: Path
 ) -> None:
     found = command("bank", "export", "all.parquet", "--run", finished)
-    assert (found.code, found.out) == (0, f"{len(records)} measurements: all.parquet\n")
+    assert (found.code, found.out) == (0, f"measurements exported: {len(records)}, to all.parquet\n")
     pandas = pytest.importorskip("pandas")
     assert list(pandas.read_parquet(tmp_path / "all.parquet").latency_ms) == [one.latency_ms for one in records]
     bank = tmp_path / "home" / "bank.jsonl"
     for added in (len(records), 0):
         found = command("bank", "import", "all.parquet")
         assert found.code == 0
-        assert found.out == f"{added} measurements added to {bank}, {len(records) - added} were there already\n"
+        assert found.out == f"measurements added: {added}, there already: {len(records) - added}, in {bank}\n"
     assert bank.read_bytes() == (finished / "bank.jsonl").read_bytes()
     assert command("bank", "export", "again.parquet").code == 0
     pandas.testing.assert_frame_equal(*(pandas.read_parquet(tmp_path / f"{n}.parquet") for n in ("all", "again")))
@@ -65,7 +65,9 @@ def test_list_tells_devices_apart(command: Command, records: list[Record]) -> No
     found = command("bank", "list", "--json")
     assert [device["id"] for device in found.data["devices"]] == [records[0].device_id, new.device_id]
     assert [device["networks"] for device in found.data["devices"]] == [len(records), 1]
-    assert "2040-01-02" in found.out
+    for device in found.data["devices"]:  # names to be copied
+        assert device["id"] in found.out
+    assert "2040-01-02 03:04 UTC" in words(found.out)
 
 
 def test_list_of_a_run(finished: Path, command: Command, records: list[Record]) -> None:
@@ -141,3 +143,13 @@ def test_a_damaged_bank_is_one_sentence(command: Command, records: list[Record],
         assert found.code == 2
         assert found.err.startswith(f"error: line 3 of {file} is damaged")
         assert len(found.err.splitlines()) == 1
+
+
+def test_an_unfinished_bank_is_one_sentence(start: Start, records: list[Record], tmp_path: Path) -> None:
+    file = tmp_path / "home" / "bank.jsonl"
+    Bank(file).append(records)
+    file.write_bytes(file.read_bytes()[:-9])
+    assert start("bank", "list", "--json").wait(60) == 0
+    warning, *_, last = (tmp_path / "output-0").read_text().splitlines()
+    assert warning == f"warning: the last line of {file} is unfinished (a crash while it was written) and left out"
+    assert json.loads(last)["devices"][0]["networks"] == len(records) - 1
