@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from latency_predictors.devices.device import home
 from latency_predictors.files import sync_folder
@@ -47,7 +48,9 @@ class Bank(Measurements):
             ValueError: when a line of the file is damaged, naming it; nothing is added.
             OSError: when the file cannot be written; nothing is added.
         """
-        wanted = {record.key: record for record in reversed(list(records))}
+        wanted: dict[tuple[Any, ...], Record] = {}
+        for record in records:
+            wanted.setdefault(record.key, record)
         with self._locked(os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
             content = self._content(handle)
             known, unfinished = self._parsed(content)
@@ -55,7 +58,7 @@ class Bank(Measurements):
                 wanted.pop(record.key, None)
             if not wanted:
                 return 0
-            lines = "".join(record.to_json() + "\n" for record in reversed(wanted.values())).encode()
+            lines = "".join(record.to_json() + "\n" for record in wanted.values()).encode()
             if unfinished:
                 os.ftruncate(handle, len(content) - len(unfinished))
             elif content and not content.endswith(b"\n"):

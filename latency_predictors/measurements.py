@@ -160,7 +160,7 @@ def _check_one(name: str, found: Sequence[MeasuredDevice]) -> None:
     if len(found) < 2:
         return
     marks = differences(found)
-    told = "; ".join(f"{one.id} has {', '.join(f'{mark} {one.stable[mark]}' for mark in marks)}" for one in found)
+    told = "; ".join(f"{one.id} has {', '.join(f'{mark} {one.stable[mark]!s:.40}' for mark in marks)}" for one in found)
     raise ValueError(
         f"the measurements of device {name!r} are of {len(found)} different devices ({told}): "
         f"ask for one of them by its id, such as {found[-1].id!r}, the last one measured"

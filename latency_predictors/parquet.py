@@ -29,15 +29,18 @@ def write_parquet(path: str | os.PathLike[str], records: Iterable[Record]) -> No
 
     Raises:
         ModuleNotFoundError: when pyarrow is not installed.
-        OSError: when the file cannot be written.
+        OSError: when the file cannot be written; an older one is kept.
     """
     arrow, parquet = _arrow()
     buffer = io.BytesIO()
     parquet.write_table(
         arrow.Table.from_pylist([_row(record) for record in records], schema=_schema(arrow)), buffer, compression="zstd"
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, buffer.getvalue())
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, buffer.getvalue())
+    except OSError as error:
+        raise OSError(f"{path} could not be written ({error.strerror}); an older file of this name is kept") from error
 
 
 def read_parquet(path: str | os.PathLike[str]) -> list[Record]:

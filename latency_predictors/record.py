@@ -36,7 +36,7 @@ class Record:
         architecture: value of every choice by its name.
         latency_ms: the fastest run; `None` when the network failed.
         median_ms: the median of the samples; `None` when the network failed.
-        samples_ms: all samples; none in a bank that ships with the project.
+        samples_ms: all samples, those before a failure too; none in a bank that ships with the project.
         repeat_error: relative, see `Measurement`; `None` when the network failed.
         protocol: the arguments of `measure`.
         fingerprint: of the device; its `time` (with a time zone) tells two sessions apart.
@@ -76,14 +76,14 @@ class Record:
         self._check_figures()
 
     def _check_figures(self) -> None:
+        _check(all(map(_is_latency, self.samples_ms)), "samples_ms", "a list of positive numbers", self.samples_ms)
         if self.failure is not None:
             _check(_is_text(self.failure), "failure", "a reason", self.failure)
-            given = [self.latency_ms, self.median_ms, self.repeat_error, *self.samples_ms]
-            _check(given == [None] * 3, "failure", "given without latencies, or not given", self.failure)
+            given = (self.latency_ms, self.median_ms, self.repeat_error)
+            _check(given == (None,) * 3, "failure", "given without latencies, or not given", self.failure)
             return
         for name in ("latency_ms", "median_ms"):
             _check(_is_latency(getattr(self, name)), name, "a positive number, or a failure", getattr(self, name))
-        _check(all(map(_is_latency, self.samples_ms)), "samples_ms", "a list of positive numbers", self.samples_ms)
         error = self.repeat_error
         _check(_is_number(error) and isfinite(error) and error >= 0, "repeat_error", "a number from 0 on", error)
 
@@ -103,7 +103,7 @@ class Record:
 
         Load, time, memory and the like change from session to session and are not in it.
         """
-        known = {name: self.fingerprint.get(name) for name in ("processor", "cores")}
+        known = {name: self.fingerprint.get(name) for name in ("processor", "flags", "cores")}
         system = str(self.fingerprint.get("operating_system") or "").partition("-")[0] or None
         runtime = {"backend": self.backend, "runtime_version": self.runtime_version}
         threads = self.fingerprint.get("threads")
@@ -167,6 +167,10 @@ class Failed(typing.Protocol):
     def reason(self) -> str:
         """In a sentence."""
 
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        """What had been timed before."""
+
 
 def records_of(
     device: Device,
@@ -212,8 +216,8 @@ def _figures(result: Measurement | Failed) -> dict[str, Any]:
     if isinstance(result, Measurement):
         figures = asdict(result)
         return {name: figures[name] for name in ("latency_ms", "median_ms", "samples_ms", "repeat_error")}
-    nothing = {"latency_ms": None, "median_ms": None, "samples_ms": (), "repeat_error": None}
-    return {**nothing, "failure": f"{result.kind}: {result.reason}"}
+    nothing = {"latency_ms": None, "median_ms": None, "repeat_error": None}
+    return {**nothing, "samples_ms": result.samples_ms, "failure": f"{result.kind}: {result.reason}"}
 
 
 def _check(right: bool, name: str, wanted: str, found: Any) -> None:

@@ -9,6 +9,7 @@ from search_spaces import SearchSpace
 
 FINGERPRINT = {
     "processor": "a",
+    "flags": "avx2",
     "cores": 2,
     "operating_system": "Linux-6.1-x86_64",
     "runtime": "onnxruntime",

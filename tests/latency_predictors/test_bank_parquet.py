@@ -142,3 +142,13 @@ def test_a_missing_pyarrow_is_named(file: Path, monkeypatch: pytest.MonkeyPatch)
     for attempt in (lambda: read_parquet(file), lambda: write_parquet(file, [])):
         with pytest.raises(ModuleNotFoundError, match=r"pyarrow is not installed: pip install 'nasmyth\[parquet\]'"):
             attempt()
+
+
+def test_a_full_disk_keeps_the_older_file(small_disk: Path, tiny: SearchSpace, records: list[Record]) -> None:
+    file = small_disk / "bank.parquet"
+    write_parquet(file, records)
+    samples_ms = tuple(np.random.default_rng(0).uniform(1, 2, 20_000).tolist())
+    with pytest.raises(OSError, match=r"bank.parquet could not be written \(No space left on device\)"):
+        write_parquet(file, [record(tiny, samples_ms=samples_ms)])
+    assert read_parquet(file) == records
+    assert [path.name for path in small_disk.iterdir()] == ["bank.parquet"]
