@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_predictors import metrics
-from latency_predictors.bank import Record
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Measurement, Progress, Protocol, measure_architectures
 from latency_predictors.files import read_json, write_json
 from latency_predictors.predictor import LatencyPredictor
+from latency_predictors.record import Record, records_of
 from latency_predictors.reference_set import reference_set
 from latency_predictors.registry import from_document, get
 from search_spaces import Architecture, SearchSpace
@@ -65,24 +65,16 @@ class Calibration:
     def records(self) -> list[Record]:
         """All measurements, for a `Bank`."""
         space = self.predictor.space
-        architectures = space.architectures(np.concatenate([self.reference_codes, self.holdout_codes]))
-        return [
-            Record(
-                device=self.device.name,
-                space=space.name,
-                space_fingerprint=space.fingerprint,
-                phase=self.predictor.phase,
-                architecture=architecture.values,
-                latency_ms=measurement.latency_ms,
-                median_ms=measurement.median_ms,
-                samples_ms=measurement.samples_ms,
-                repeat_error=measurement.repeat_error,
-                batch=BATCH,
-                protocol=asdict(self.protocol),
-                fingerprint=self.fingerprint,
-            )
-            for architecture, measurement in zip(architectures, (*self.reference, *self.holdout), strict=True)
-        ]
+        return records_of(
+            self.device,
+            space,
+            self.predictor.phase,
+            BATCH,
+            space.architectures(np.concatenate([self.reference_codes, self.holdout_codes])),
+            (*self.reference, *self.holdout),
+            self.protocol,
+            self.fingerprint,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON file that `load` reads.

@@ -83,6 +83,11 @@ class Run:
         return self.path / "study.journal"
 
     @property
+    def bank_file(self) -> Path:
+        """All measurements that were made for the run, with their raw samples."""
+        return self.path / "bank.jsonl"
+
+    @property
     def locks(self) -> Path:
         """Folder of the locks that living processes hold."""
         return self.path / "locks"

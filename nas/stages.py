@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import search_spaces
-from latency_predictors import Calibration, Device, calibrate
+from latency_predictors import Bank, Calibration, Device, calibrate
 from nas.config import RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
@@ -163,7 +163,10 @@ class Stages:
     def calibrate(self) -> None:
         """Measure some networks on every device and fit its latency predictor."""
         for name in self.config.devices:
-            if not self.run.calibration_file(name).exists():
+            file = self.run.calibration_file(name)
+            if file.exists():
+                self._keep_measurements(Calibration.load(file, self.space))  # a crash may have come before it
+            else:
                 self.calibrate_device(name, self.config.calibration.samples, self.config.calibration.holdout)
 
     def calibrate_device(self, name: str, samples: int, holdout: int) -> Calibration:
@@ -182,6 +185,7 @@ class Stages:
         path = self.run.calibration_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         calibration.save(path)
+        self._keep_measurements(calibration)
         if not calibration.stable:
             self.reporter.say(
                 f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
@@ -194,6 +198,18 @@ class Stages:
             f"{100 * errors['coverage90']:.0f} % inside the 90 % interval"
         )
         return calibration
+
+    def _keep_measurements(self, calibration: Calibration) -> None:
+        """Add to the banks of the run and of the user what they do not have yet."""
+        records = calibration.records()
+        Bank(self.run.bank_file).append(records)
+        try:
+            Bank.user().append(records)
+        except (OSError, ValueError) as error:  # the run does not need it
+            self.reporter.say(
+                f"warning: {error}. The run goes on; its measurements are in {self.run.bank_file}, "
+                f"'nas bank export' and 'nas bank import' bring them over"
+            )
 
     def check_limits(self) -> Codes:
         """Make sure that some network keeps the limits that are known without training; gives that network's codes.

@@ -20,10 +20,15 @@ from search_spaces.space import nearest
 LOCAL = "local"
 
 
+def home() -> Path:
+    """Where the user's devices and measurements are: `$NASMYTH_HOME`, by default `~/.nasmyth`."""
+    chosen = os.environ.get("NASMYTH_HOME")
+    return Path(chosen) if chosen else Path.home() / ".nasmyth"
+
+
 def devices_folder() -> Path:
     """`$NASMYTH_HOME/devices`, by default `~/.nasmyth/devices`."""
-    home = os.environ.get("NASMYTH_HOME")
-    return (Path(home) if home else Path.home() / ".nasmyth") / "devices"
+    return home() / "devices"
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
-#: Each module holds one command; `device` holds a group of them.
+#: Each module holds one command; `device` and `bank` hold a group of them.
 _COMMANDS = (
     "spaces",
     "profile",
@@ -23,6 +26,7 @@ _COMMANDS = (
     "report",
     "dashboard",
     "device",
+    "bank",
 )
 
 
@@ -51,7 +55,8 @@ def main() -> None:
 
     sys.path.append(os.getcwd())  # so that a search space in a file of the user's is found
     try:
-        application()()
+        with _plain_warnings():
+            application()()
     except (KeyboardInterrupt, SystemExit) as end:
         if not _interrupted(end):
             raise
@@ -61,6 +66,17 @@ def main() -> None:
         _fail(error, 1)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _fail(error, 2)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """A warning is a sentence too, without the line of code that it comes from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _interrupted(end: BaseException) -> bool:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nas.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from latency_predictors.measurements import MeasuredDevice
 
 
 def register(app: typer.Typer) -> None:
@@ -39,17 +44,39 @@ def add(
     show(f"device {name}: {Device(name, backend, options).save()}")
 
 
-def list_devices() -> None:
-    """List all devices."""
+def list_devices(json: JsonOption = False) -> None:
+    """List all devices, and what was measured on them."""
     from rich.table import Table
+    from rich.text import Text
 
-    from latency_predictors import Device
-    from nas.cli.options import show
+    from latency_predictors import Bank, Device
+    from nas.cli.options import print_json, show
 
-    table = Table("device", "backend", "options")
+    known = Bank.user().devices()
+    table, documents = Table("device", "backend", "options", "measured"), []
     for device in map(Device.load, Device.names()):
-        table.add_row(device.name, device.backend, ", ".join(f"{k}={v}" for k, v in device.options.items()))
+        found = [one for one in known if one.name == device.name]
+        options = ", ".join(f"{key}={value}" for key, value in device.options.items())
+        table.add_row(*map(Text, (device.name, device.backend, options, _measured(found))))
+        bank = {"conflict": len(found) > 1, "devices": [one.document() for one in found]}
+        documents.append({**device.document(), "bank": bank})
     show(table)
+    unknown = sorted({one.name for one in known} - set(Device.names()))
+    if unknown:
+        show(f"'nas bank list' shows measurements of further devices: {', '.join(unknown)}")
+    if json:
+        print_json({"devices": documents})
+
+
+def _measured(devices: list[MeasuredDevice]) -> str:
+    """What the bank knows of one name, for people."""
+    from latency_predictors.measurements import differences
+    from nas.cli.bank import measured
+
+    lines = [measured(one) for one in devices]
+    if len(devices) > 1:
+        lines.append(f"CONFLICT: {', '.join(one.id for one in devices)} differ in {', '.join(differences(devices))}")
+    return "\n".join(lines)
 
 
 def check(name: Annotated[str, typer.Argument(metavar="NAME", help="One of 'nas device list'.")] = "local") -> None:

@@ -143,7 +143,7 @@ def test_hopeless_limit_stops_before_training(finished: Path, tmp_path: Path) ->
     shutil.copytree(finished / "calibration", path / "calibration")
     with pytest.raises(CheckFailed, match=r"'macs_m <= 1e-06': the nearest network has 0\.05"):
         run_again(path, "search.limits=[macs_m <= 1e-6]")
-    assert sorted(file.name for file in path.iterdir()) == ["calibration", "config.yaml", "locks"]
+    assert sorted(file.name for file in path.iterdir()) == ["bank.jsonl", "calibration", "config.yaml", "locks"]
 
 
 def test_data_that_does_not_fit_the_space(tmp_path: Path) -> None:

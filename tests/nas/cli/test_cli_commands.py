@@ -130,7 +130,7 @@ def test_profile_shows_ranges_when_limits_can_be_met(calibrated: Path, command: 
         figures = found.data["metrics"][name]
         assert 0 < figures["min"] <= figures["smallest"] < figures["median"] < figures["largest"] <= figures["max"]
         assert name in found.out
-    assert sorted(path.name for path in calibrated.iterdir()) == ["calibration", "config.yaml", "locks"]
+    assert sorted(path.name for path in calibrated.iterdir()) == ["bank.jsonl", "calibration", "config.yaml", "locks"]
 
 
 def _options() -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_hopeless_limit_is_found_before_training(calibrated: Path, command: Comm
     found = command(name, TINY, "--set", f"directory={calibrated}", "--set", limit, "--json")
     assert found.code == 1
     assert re.search(r"no network of the space keeps the limits: 'latency_ms.local <= 1e-06': .* has 0\.0", found.err)
-    assert sorted(path.name for path in calibrated.iterdir()) == ["calibration", "config.yaml", "locks"]
+    assert sorted(path.name for path in calibrated.iterdir()) == ["bank.jsonl", "calibration", "config.yaml", "locks"]
     if name == "profile":
         assert found.data["feasible"] is False
         assert "Range over the space" in found.out

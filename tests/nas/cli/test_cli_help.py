@@ -24,8 +24,12 @@ COMMANDS = {
     "worker": ["RUN"],
     "device": ["add", "list", "check"],
     "device add": ["NAME", "--backend", "--threads", "--option"],
-    "device list": [],
+    "device list": ["--json"],
     "device check": ["NAME"],
+    "bank": ["list", "export", "import"],
+    "bank list": ["--run", "--json"],
+    "bank export": ["FILE.parquet", "--run"],
+    "bank import": ["FILE.parquet", "--run"],
 }
 
 _ASK_ALL = """
