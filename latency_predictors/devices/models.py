@@ -57,7 +57,9 @@ def operators_named(model: ModelProto, log: str) -> list[str]:
 def inputs_of(model: ModelProto) -> dict[str, Input]:
     """The inputs of `model` by name."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    return {value.name: Input(_shape(value), _dtype(value)) for value in model.graph.input if value.name not in constants}
+    return {
+        value.name: Input(_shape(value), _dtype(value)) for value in model.graph.input if value.name not in constants
+    }
 
 
 def outputs_of(model: ModelProto) -> list[str]:

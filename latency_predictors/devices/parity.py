@@ -37,7 +37,7 @@ def relative_difference(session: Session, model: Model, inputs: Mapping[str, Arr
 def _difference(found: Array, wanted: Array) -> float:
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")
-    scale = max(float(np.abs(wanted).max(initial=0.0)), np.finfo(np.float32).tiny)
+    scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-30)
     return float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
 
 

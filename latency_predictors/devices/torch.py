@@ -23,7 +23,8 @@ class Torch(StaticBackend):
     """Torch in float32, running the operators of the ONNX model one by one, or compiled.
 
     Args:
-        threads: within one operator; torch's own setting is as it was after a run.
+        threads: within one operator; torch's own setting is as it was after a run. They spin while they wait, which
+            makes runs several times slower on a busy machine: set OMP_WAIT_POLICY=passive before Python starts.
         mode: `eager`; `channels_last`, the same with channels last in memory, mostly faster for convolutions; or
             `compile`, which needs a C++ compiler and takes ten seconds to minutes to load a network.
 
