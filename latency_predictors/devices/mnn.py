@@ -59,11 +59,11 @@ class Mnn(StaticBackend):
         if self._precision != "f32" and platform.machine() in _FLOAT32_ONLY:
             raise ValueError(f"MNN cannot compute in {self._precision} on this processor; set precision to f32")
         _check_types(model)
-        with TemporaryDirectory() as folder, on_standard_error():
-            return _MnnSession(self._module(model, _converted(model, Path(folder))), model)
-
-    def _module(self, model: ModelProto, path: Path) -> Any:
         runtime = _runtime()
+        with TemporaryDirectory() as folder, on_standard_error():
+            return _MnnSession(runtime, self._module(runtime, model, _converted(model, Path(folder))), model)
+
+    def _module(self, runtime: Any, model: ModelProto, path: Path) -> Any:
         config = {"backend": "CPU", "precision": _PRECISIONS[self._precision], "numThread": self.threads}
         manager = runtime.nn.create_runtime_manager((config,))
         names = list(inputs_of(model)), outputs_of(model)
@@ -103,12 +103,12 @@ def _converted(model: ModelProto, folder: Path) -> Path:
 
 
 class _MnnSession(LocalSession):
-    def __init__(self, module: Any, model: ModelProto) -> None:
+    def __init__(self, runtime: Any, module: Any, model: ModelProto) -> None:
         super().__init__("MNN", inputs_of(model))
-        self._module, self._names = module, outputs_of(model)
+        self._expr, self._module, self._names = runtime.expr, module, outputs_of(model)
 
     def _variables(self, inputs: Mapping[str, Array]) -> list[Any]:
-        expr = _runtime().expr
+        expr = self._expr
         kinds = {"float32": expr.float, "int32": expr.int}
         return [
             expr.const(np.ascontiguousarray(inputs[name]), list(inputs[name].shape), expr.NCHW, kinds[value.dtype])

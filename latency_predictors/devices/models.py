@@ -87,21 +87,15 @@ def with_batch(model: ModelProto, batch: int) -> ModelProto:
     Raises:
         ValueError: when another dimension of an input is free.
     """
+    for name, value in inputs_of(model).items():
+        if None in value.shape[1:]:
+            raise ValueError(f"input {name!r} has free dimensions {value.shape}: export the model with fixed sizes")
     fixed = ModelProto()
     fixed.CopyFrom(model)
-    names = set()
-    for value in fixed.graph.input:
-        for index, size in enumerate(value.type.tensor_type.shape.dim):
-            if size.HasField("dim_value"):
-                continue
-            if index:
-                raise ValueError(
-                    f"input {value.name!r} has free dimensions {_shape(value)}: export the model with fixed sizes"
-                )
-            names.add(size.dim_param)
+    sizes = [value.type.tensor_type.shape.dim for value in fixed.graph.input]
+    free = {size.dim_param for dims in sizes for size in dims if not size.HasField("dim_value")}
+    everywhere = (*fixed.graph.input, *fixed.graph.output, *fixed.graph.value_info)
+    for size in (size for value in everywhere for size in value.type.tensor_type.shape.dim):
+        if not size.HasField("dim_value") and size.dim_param in free:
             size.dim_value = batch
-    for value in (*fixed.graph.output, *fixed.graph.value_info):
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param in names:
-                size.dim_value = batch
     return fixed

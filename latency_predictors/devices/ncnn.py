@@ -48,12 +48,13 @@ class Ncnn(StaticBackend):
         for name, value in inputs_of(model).items():
             if value.dtype != "float32":
                 raise ValueError(f"ncnn cannot load the model: input {name!r} is {value.dtype}, not float32")
+        runtime = _runtime()
         with TemporaryDirectory() as folder, on_standard_error():
             _convert(model, Path(folder))
-            return _NcnnSession(self._net(Path(folder)), model)
+            return _NcnnSession(runtime, self._net(runtime, Path(folder)), model)
 
-    def _net(self, folder: Path) -> Any:
-        net = _runtime().Net()
+    def _net(self, runtime: Any, folder: Path) -> Any:
+        net = runtime.Net()
         net.opt.num_threads = self.threads
         for option in dir(net.opt):  # float32 throughout
             if option.startswith(("use_fp16", "use_bf16", "use_int8", "use_vulkan")):
@@ -101,15 +102,14 @@ def _convert(model: ModelProto, folder: Path) -> None:
 
 
 class _NcnnSession(LocalSession):
-    def __init__(self, net: Any, model: ModelProto) -> None:
+    def __init__(self, runtime: Any, net: Any, model: ModelProto) -> None:
         super().__init__("ncnn", inputs_of(model))
-        self._net = net
+        self._mat, self._net = runtime.Mat, net
         self._shapes = output_shapes(shape_inference.infer_shapes(model))
 
     def _mats(self, inputs: Mapping[str, Array]) -> list[Any]:
         """Copies: a Mat does not keep the array alive that it was made from."""
-        mat = _runtime().Mat
-        return [mat(np.ascontiguousarray(inputs[name]), batch_index=0).clone() for name in self._inputs]
+        return [self._mat(np.ascontiguousarray(inputs[name]), batch_index=0).clone() for name in self._inputs]
 
     def _extract(self, mats: list[Any]) -> list[Any]:
         extractor = self._net.create_extractor()

@@ -46,7 +46,8 @@ class OpenVino(StaticBackend):
         self.tolerance = TOLERANCES[precision]
 
     def _load(self, model: ModelProto) -> Session:
-        core = _runtime().Core()
+        runtime = _runtime()
+        core = runtime.Core()
         self._check_precision(core)
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -58,7 +59,7 @@ class OpenVino(StaticBackend):
             compiled = core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", settings)
         except RuntimeError as error:
             raise _load_error(model, str(error)) from error
-        return _OpenVinoSession(compiled, model)
+        return _OpenVinoSession(runtime, compiled, model)
 
     def _check_precision(self, core: Any) -> None:
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -86,8 +87,9 @@ def _load_error(model: ModelProto, message: str) -> ValueError:
 
 
 class _OpenVinoSession(LocalSession):
-    def __init__(self, compiled: Any, model: ModelProto) -> None:
+    def __init__(self, runtime: Any, compiled: Any, model: ModelProto) -> None:
         super().__init__("OpenVINO", inputs_of(model))
+        self._tensor = runtime.Tensor
         self._request, self._names = compiled.create_infer_request(), outputs_of(model)
 
     def _outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -96,7 +98,6 @@ class _OpenVinoSession(LocalSession):
 
     @contextmanager
     def _timed_run(self, inputs: Mapping[str, Array]) -> Iterator[Callable[[], object]]:
-        tensor = _runtime().Tensor
         for name, value in inputs.items():
-            self._request.set_tensor(name, tensor(np.ascontiguousarray(value)))
+            self._request.set_tensor(name, self._tensor(np.ascontiguousarray(value)))
         yield lambda: self._request.infer(share_outputs=True)

@@ -45,7 +45,7 @@ class Tract(StaticBackend):
                 if unknown:
                     raise unsupported(self.title, unknown) from error
                 raise ValueError(f"tract cannot load the model: {sentence(error)}") from error
-        return _TractSession(runnable, model)
+        return _TractSession(tract, runnable, model)
 
     def version(self) -> str:
         return str(_runtime().version())
@@ -56,12 +56,12 @@ def _runtime() -> Any:
 
 
 class _TractSession(LocalSession):
-    def __init__(self, runnable: Any, model: ModelProto) -> None:
+    def __init__(self, runtime: Any, runnable: Any, model: ModelProto) -> None:
         super().__init__("tract", inputs_of(model))
-        self._names, self._state = outputs_of(model), runnable.spawn_state()
+        self._tensor, self._names, self._state = runtime.Tensor, outputs_of(model), runnable.spawn_state()
 
     def _tensors(self, inputs: Mapping[str, Array]) -> list[Any]:
-        return [_runtime().Tensor.from_numpy(inputs[name]) for name in self._inputs]
+        return [self._tensor.from_numpy(inputs[name]) for name in self._inputs]
 
     def _outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         outputs = self._state.run(self._tensors(inputs))
