@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Model = bytes | Path
 
 _BACKENDS = {
+    "executorch": "latency_predictors.devices.executorch:ExecuTorch",
     "mnn": "latency_predictors.devices.mnn:Mnn",
     "ncnn": "latency_predictors.devices.ncnn:Ncnn",
     "onnxruntime": "latency_predictors.devices.onnxruntime:OnnxRuntime",

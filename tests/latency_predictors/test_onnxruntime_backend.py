@@ -79,7 +79,7 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_unknown_backends_and_options_name_the_nearest() -> None:
-    assert backends.names() == ["mnn", "ncnn", "onnxruntime", "openvino", "torch", "tract"]
+    assert backends.names() == ["executorch", "mnn", "ncnn", "onnxruntime", "openvino", "torch", "tract"]
     with pytest.raises(ValueError, match="did you mean 'onnxruntime'"):
         backends.make("onnx-runtime", {})
     with pytest.raises(ValueError, match="did you mean 'threads'"):
