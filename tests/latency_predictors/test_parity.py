@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latency_predictors.devices.backend import Array, Input, Session
 from latency_predictors.devices.measuring import random_inputs
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from latency_predictors.devices.parity import ParityError, check, relative_difference
+from latency_predictors.devices.parity import ParityError, check, check_outputs, relative_difference
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.testing.backends import every_operator, unknown_operator
 
@@ -51,7 +51,7 @@ def test_equal_outputs_pass(inputs: Mapping[str, Array], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("factor", [1.01, 0.98, 1.5])
 def test_the_difference_is_relative_to_the_largest_output(inputs: Mapping[str, Array], factor: float) -> None:
-    assert relative_difference(Altered(factor), MODEL, inputs) == pytest.approx(abs(factor - 1), rel=0.01)
+    assert relative_difference(MODEL, inputs, Altered(factor).run(inputs)) == pytest.approx(abs(factor - 1), rel=0.01)
 
 
 def test_the_largest_difference_is_in_the_sentence(inputs: Mapping[str, Array]) -> None:
@@ -84,6 +84,13 @@ def test_a_lower_precision_may_differ_more(inputs: Mapping[str, Array]) -> None:
     check(backend, Altered(1.01), MODEL, inputs)
     with pytest.raises(ParityError, match=r"0\.02 is allowed"):
         check(backend, Altered(1.03), MODEL, inputs)
+
+
+def test_outputs_from_elsewhere_are_checked_alike(inputs: Mapping[str, Array]) -> None:
+    check_outputs(MODEL, inputs, Altered().run(inputs))
+    check_outputs(MODEL, inputs, Altered(1.01).run(inputs), tolerance=0.02)
+    with pytest.raises(ParityError, match=r"the device computes other outputs than torch: they differ by 0\.01"):
+        check_outputs(MODEL, inputs, Altered(1.01).run(inputs))
 
 
 def test_a_parity_error_is_a_value_error() -> None:
