@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from latency_predictors.devices.backend import TOLERANCES, Array, Backend, Model, Session
-from latency_predictors.devices.torch import Torch
 
 
 class ParityError(ValueError):
@@ -28,6 +27,8 @@ def relative_difference(model: Model, inputs: Mapping[str, Array], outputs: Mapp
     Raises:
         ValueError: when torch cannot run the model, or the inputs are not those of the model.
     """
+    from latency_predictors.devices.torch import Torch  # imports onnx, which takes a while
+
     wanted = Torch().prepare(model).run(inputs)
     if set(outputs) != set(wanted):
         return float("inf")
