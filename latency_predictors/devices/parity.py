@@ -13,8 +13,8 @@ class ParityError(ValueError):
     """A runtime computes other outputs than torch; the message says how far off they are."""
 
 
-def relative_difference(model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> float:
-    """Largest difference between outputs of a device and of torch in float32, relative to the largest output.
+def relative_differences(model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, float]:
+    """Largest difference of each output of a device to torch's in float32, relative to its largest value there.
 
     Args:
         model: as bytes or as the path of a file.
@@ -22,7 +22,7 @@ def relative_difference(model: Model, inputs: Mapping[str, Array], outputs: Mapp
         outputs: that it gave, by name.
 
     Returns:
-        The largest over all outputs; infinite when an output is not finite, or differs in name or shape.
+        By name; infinite for an output that is not finite, has another shape, or is on one side only.
 
     Raises:
         ValueError: when torch cannot run the model, or the inputs are not those of the model.
@@ -30,13 +30,12 @@ def relative_difference(model: Model, inputs: Mapping[str, Array], outputs: Mapp
     from latency_predictors.devices.torch import Torch  # imports onnx, which takes a while
 
     wanted = Torch().prepare(model).run(inputs)
-    if set(outputs) != set(wanted):
-        return float("inf")
-    return max(_difference(np.asarray(outputs[name]), value) for name, value in wanted.items())
+    found = {name: np.asarray(value) for name, value in outputs.items()}
+    return {name: _difference(found.get(name), wanted.get(name)) for name in sorted({*found, *wanted})}
 
 
-def _difference(found: Array, wanted: Array) -> float:
-    if found.shape != wanted.shape or not np.isfinite(found).all():
+def _difference(found: Array | None, wanted: Array | None) -> float:
+    if found is None or wanted is None or found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")
     scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-30)
     return float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0)) / scale
@@ -52,21 +51,22 @@ def check_outputs(
     """Raise unless `outputs`, which a device gave for `inputs`, are those of torch.
 
     Args:
-        model: as for `relative_difference`, as the next two.
+        model: as for `relative_differences`, as the next two.
         inputs: by name.
         outputs: by name.
-        tolerance: difference allowed, relative to the largest output: that of the device's backend.
+        tolerance: difference allowed, relative to the largest value of an output: that of the device's backend.
         title: what computed them, for the message.
 
     Raises:
         ParityError: when they differ by more than the tolerance.
-        ValueError: as for `relative_difference`.
+        ValueError: as for `relative_differences`.
     """
-    difference = relative_difference(model, inputs, outputs)
-    if not difference <= tolerance:
+    differences = relative_differences(model, inputs, outputs)
+    worst = max(differences, key=differences.__getitem__)
+    if not differences[worst] <= tolerance:
         raise ParityError(
-            f"{title} computes other outputs than torch: they differ by {difference:.2g} of the largest one, "
-            f"and {tolerance:g} is allowed; its latency would be that of another network, so it was not timed"
+            f"{title} computes other outputs than torch: {worst!r} differs by {differences[worst]:.2g} of its largest "
+            f"value, and {tolerance:g} is allowed; the latency would be that of another network, so it was not timed"
         )
 
 
