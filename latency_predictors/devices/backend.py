@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +19,19 @@ Array = NDArray[Any]
 Model = bytes | Path
 
 _BACKENDS = {
+    "executorch": "latency_predictors.devices.executorch:ExecuTorch",
+    "mnn": "latency_predictors.devices.mnn:Mnn",
+    "ncnn": "latency_predictors.devices.ncnn:Ncnn",
     "onnxruntime": "latency_predictors.devices.onnxruntime:OnnxRuntime",
+    "openvino": "latency_predictors.devices.openvino:OpenVino",
+    "torch": "latency_predictors.devices.torch:Torch",
+    "tract": "latency_predictors.devices.tract:Tract",
 }
+
+#: Largest difference to torch's float32 outputs, relative to the largest output, by the precision a runtime computes
+#: in. Sums in another order differ by 1e-7 to 7e-5 (small outputs of large sums); float16 and bfloat16 keep 11 and 8
+#: bits of every activation, and a network adds up tens of such roundings.
+TOLERANCES = {"f32": 1e-4, "f16": 2e-2, "bf16": 1e-1}
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,16 @@ class Backend(ABC):
     `ValueError` for a value that it does not take. `prepare` loads a model into a `Session`.
 
     Attributes:
+        title: the runtime's name as its makers write it, for messages.
         threads: how many threads one run uses.
+        tolerance: largest difference to torch's float32 outputs, relative to the largest output, that its precision
+            explains (see `latency_predictors.devices.parity`).
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     threads: int
+    tolerance: float = TOLERANCES["f32"]
 
     @abstractmethod
     def prepare(self, model: Model) -> Session:
@@ -143,3 +159,29 @@ def import_runtime(module: str, package: str) -> Any:
         if error.name != module:
             raise
         raise ModuleNotFoundError(f"{module} is not installed: pip install {package}", name=module) from error
+
+
+def check_threads(backend: str, threads: object) -> int:
+    """`threads` when it is a whole number from 1.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"option 'threads' of backend {backend!r} is a whole number from 1, got {threads!r}")
+    return threads
+
+
+def check_option(backend: str, option: str, value: object, known: Iterable[str]) -> str:
+    """`value` when it is one of `known`.
+
+    Raises:
+        ValueError: otherwise, naming the nearest.
+    """
+    known = list(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(
+            f"option {option!r} of backend {backend!r} cannot be {value!r}{nearest(str(value), known)}; "
+            f"it takes {', '.join(known)}"
+        )
+    return value

@@ -1,22 +1,41 @@
-"""ONNX Runtime on the processor."""
+"""ONNX Runtime on the processor, or on what one of its execution providers drives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from time import perf_counter_ns
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from latency_predictors.devices.backend import Array, Backend, Input, Model, Session, import_runtime
-from search_spaces.space import nearest
+from latency_predictors.devices.backend import (
+    TOLERANCES,
+    Array,
+    Backend,
+    Input,
+    Model,
+    Session,
+    check_option,
+    check_threads,
+    import_runtime,
+)
+from latency_predictors.devices.local_session import LocalSession, sentence
 
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",
     "disabled": "ORT_DISABLE_ALL",
+}
+
+#: ONNX Runtime's name of each provider, and the package with a build that has it.
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "migraphx": ("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
 }
 
 _DTYPES = {
@@ -32,44 +51,75 @@ _DTYPES = {
 
 
 class OnnxRuntime(Backend):
-    """ONNX Runtime's CPU execution provider.
+    """ONNX Runtime.
 
-    Threads do not spin while they wait: on a busy machine spinning threads made two-thread runs ten times slower.
+    A provider other than `cpu` must run every operator of a model: one that it cannot run is an error, where ONNX
+    Runtime by itself would run it on the processor. Inputs and outputs lie in the processor's memory, so that
+    copying them to a graphics card and back is part of the latency.
 
     Args:
         threads: within one operator.
         graph_optimization: `all`, `extended`, `basic` or `disabled`.
+        provider: `cpu`, `coreml`, `cuda`, `directml`, `migraphx`, `openvino`, `qnn` or `tensorrt`.
+        spinning: whether threads spin while they wait. On a busy machine spinning threads made two-thread runs ten
+            times slower.
 
     Raises:
         ValueError: when an option has an impossible value.
     """
 
-    name = "onnxruntime"
+    name, title = "onnxruntime", "ONNX Runtime"
 
-    def __init__(self, threads: int = 1, graph_optimization: str = "all") -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"option 'threads' of backend 'onnxruntime' is a whole number from 1, got {threads!r}")
-        if graph_optimization not in _LEVELS:
-            raise ValueError(
-                f"option 'graph_optimization' of backend 'onnxruntime' cannot be {graph_optimization!r}"
-                f"{nearest(str(graph_optimization), _LEVELS)}; it takes {', '.join(_LEVELS)}"
-            )
-        self.threads, self._level = threads, _LEVELS[graph_optimization]
+    def __init__(
+        self, threads: int = 1, graph_optimization: str = "all", provider: str = "cpu", spinning: bool = False
+    ) -> None:
+        self.threads = check_threads(self.name, threads)
+        self._level = _LEVELS[check_option(self.name, "graph_optimization", graph_optimization, _LEVELS)]
+        self._provider = check_option(self.name, "provider", provider, _PROVIDERS)
+        if not isinstance(spinning, bool):
+            raise ValueError(f"option 'spinning' of backend 'onnxruntime' is true or false, got {spinning!r}")
+        self._spinning = spinning
+        # Tensor cores (TF32) and neural processors (float16) keep 11 bits of what they multiply.
+        self.tolerance = TOLERANCES["f32" if provider == "cpu" else "f16"]
 
     def prepare(self, model: Model) -> Session:
         runtime = _runtime()
+        provider = self._checked_provider(runtime)
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            session = runtime.InferenceSession(
+                source, self._session_options(runtime), providers=[provider], enable_fallback=0
+            )
+        except Exception as error:  # its exceptions share no base class
+            raise ValueError(f"ONNX Runtime cannot load the model: {sentence(error)}") from error
+        if session.get_providers()[0] != provider:
+            raise ValueError(
+                f"ONNX Runtime could not start the provider {self._provider!r} and would have used the processor; "
+                "install the driver and libraries that it needs"
+            )
+        return _OnnxRuntimeSession(session)
+
+    def _checked_provider(self, runtime: Any) -> str:
+        wanted, package = _PROVIDERS[self._provider]
+        available = runtime.get_available_providers()
+        if wanted not in available:
+            here = ", ".join(name for name, (provider, _) in _PROVIDERS.items() if provider in available)
+            raise ValueError(
+                f"this build of ONNX Runtime lacks the provider {self._provider!r} (it has {here}): "
+                f"pip install {package} in place of onnxruntime"
+            )
+        return wanted
+
+    def _session_options(self, runtime: Any) -> Any:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, self._level)
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spinning)))
+        if self._provider != "cpu":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            raise ValueError(f"ONNX Runtime cannot load the model: {_sentence(error)}") from error
-        return _OnnxRuntimeSession(session)
+        return options
 
     def version(self) -> str:
         return str(_runtime().__version__)
@@ -79,43 +129,24 @@ def _runtime() -> Any:
     return import_runtime("onnxruntime", "onnxruntime")
 
 
-def _sentence(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-class _OnnxRuntimeSession(Session):
+class _OnnxRuntimeSession(LocalSession):
     def __init__(self, session: Any) -> None:
+        super().__init__("ONNX Runtime", {value.name: _input(value) for value in session.get_inputs()})
         self._session = session
-        self._outputs = [output.name for output in session.get_outputs()]
-        self._inputs = {value.name: _input(value) for value in session.get_inputs()}
+        self._names = [output.name for output in session.get_outputs()]
 
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return dict(self._inputs)
+    def _outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        self._check(inputs)
-        try:
-            outputs = self._session.run(self._outputs, dict(inputs))
-        except Exception as error:  # its exceptions share no base class
-            raise ValueError(f"ONNX Runtime cannot run the model: {_sentence(error)}") from error
-        return dict(zip(self._outputs, outputs, strict=True))
-
-    def time(self, inputs: Mapping[str, Array], repeats: int) -> NDArray[np.float64]:
-        if repeats < 1:
-            raise ValueError(f"repeats is 1 or more, not {repeats}")
-        self._check(inputs)
+    @contextmanager
+    def _timed_run(self, inputs: Mapping[str, Array]) -> Iterator[Callable[[], object]]:
         binding = self._session.io_binding()
         for name, value in inputs.items():
             binding.bind_cpu_input(name, value)
-        for name in self._outputs:
+        for name in self._names:
             binding.bind_output(name, "cpu")
-        run, stamps_ns = self._session.run_with_iobinding, np.empty(repeats + 1, dtype=np.int64)
-        stamps_ns[0] = perf_counter_ns()
-        for index in range(1, repeats + 1):
-            run(binding)
-            stamps_ns[index] = perf_counter_ns()
-        return (stamps_ns[1:] - stamps_ns[:-1]) / 1e6
+        run = self._session.run_with_iobinding
+        yield lambda: run(binding)
 
 
 def _input(value: Any) -> Input:

@@ -144,8 +144,8 @@ def _batch_norm(graph: _Graph, op: Op) -> None:
 def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
     def write(graph: _Graph, op: Op) -> None:
         # With a constant as the second operand; 0 or 1 would be optimised away.
-        constants = [graph.constant(np.array(0.9, np.float32))] if len(op.inputs) == 1 else []
-        graph.node(op, kind, *constants)
+        shapes = op.weights or ((),) if len(op.inputs) == 1 else ()
+        graph.node(op, kind, *(graph.constant(np.full(shape, 0.9, np.float32)) for shape in shapes))
 
     return write
 

@@ -2,33 +2,32 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pytest
 
 from latency_predictors.devices import backend as backends
 from latency_predictors.devices.backend import Backend
-from latency_predictors.devices.measuring import random_inputs
 from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.testing.backends import BackendContract, every_operator
 
 
 class TestOnnxRuntime(BackendContract):
-    @pytest.fixture
-    def backend(self) -> Backend:
+    @staticmethod
+    def make() -> Backend:
         return OnnxRuntime()
 
 
 class TestOnnxRuntimeWithTwoThreadsUnoptimised(BackendContract):
-    @pytest.fixture
-    def backend(self) -> Backend:
+    @staticmethod
+    def make() -> Backend:
         return OnnxRuntime(threads=2, graph_optimization="disabled")
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
-def test_impossible_threads_raise(threads: object) -> None:
-    with pytest.raises(ValueError, match="whole number from 1"):
-        OnnxRuntime(threads=threads)  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", backends.names())
+def test_impossible_threads_raise(name: str, threads: object) -> None:
+    with pytest.raises(ValueError, match=f"'threads' of backend '{name}' is a whole number from 1"):
+        backends.make(name, {"threads": threads})
 
 
 def test_an_unknown_optimisation_level_names_the_nearest() -> None:
@@ -36,22 +35,41 @@ def test_an_unknown_optimisation_level_names_the_nearest() -> None:
         OnnxRuntime(graph_optimization="extend")
 
 
-def test_options_reach_the_session() -> None:
-    session = OnnxRuntime(threads=2, graph_optimization="basic").prepare(timing_graph(every_operator()))
+@pytest.mark.parametrize(("spinning", "entry"), [(False, "0"), (True, "1")])
+def test_options_reach_the_session(spinning: bool, entry: str) -> None:
+    backend = OnnxRuntime(threads=2, graph_optimization="basic", spinning=spinning)
+    session = backend.prepare(timing_graph(every_operator()))
     options = session._session.get_session_options()  # type: ignore[attr-defined]
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == entry
 
 
-def test_inputs_that_are_not_contiguous_are_read_rightly() -> None:
-    session = OnnxRuntime().prepare(timing_graph(every_operator()))
-    inputs = random_inputs(session, np.random.default_rng(0))
-    strided = {name: np.asfortranarray(value) for name, value in inputs.items()}
-    assert not strided["input0"].flags.c_contiguous
-    assert (session.time(strided, 2) > 0).all()
-    np.testing.assert_array_equal(session.run(inputs)["output0"], session.run(strided)["output0"])
+def test_spinning_is_true_or_false() -> None:
+    with pytest.raises(ValueError, match="'spinning' of backend 'onnxruntime' is true or false"):
+        OnnxRuntime(spinning="no")  # type: ignore[arg-type]
+
+
+def test_an_unknown_provider_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'tensorrt'"):
+        OnnxRuntime(provider="tensor-rt")
+
+
+def test_a_provider_that_the_build_lacks_is_never_replaced_by_the_processor() -> None:
+    lacking = OnnxRuntime(provider="qnn")
+    with pytest.raises(ValueError, match=r"lacks the provider 'qnn' \(it has cpu\): pip install onnxruntime-qnn"):
+        lacking.prepare(timing_graph(every_operator()))
+
+
+def test_a_provider_that_runs_nothing_is_never_replaced_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Azure provider, which is in every build, has no operator of its own; ONNX Runtime would use the CPU's."""
+    from latency_predictors.devices import onnxruntime
+
+    azure = ("AzureExecutionProvider", "onnxruntime")
+    monkeypatch.setitem(onnxruntime._PROVIDERS, "azure", azure)
+    with pytest.raises(ValueError, match=r"ONNX Runtime cannot load the model: .*CPU"):
+        OnnxRuntime(provider="azure").prepare(timing_graph(every_operator()))
 
 
 def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +79,7 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_unknown_backends_and_options_name_the_nearest() -> None:
-    assert backends.names() == ["onnxruntime"]
+    assert backends.names() == ["executorch", "mnn", "ncnn", "onnxruntime", "openvino", "torch", "tract"]
     with pytest.raises(ValueError, match="did you mean 'onnxruntime'"):
         backends.make("onnx-runtime", {})
     with pytest.raises(ValueError, match="did you mean 'threads'"):

@@ -1,0 +1,206 @@
+"""Running an ONNX model with torch's operators: those that timing graphs and exported networks consist of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+from torch import Tensor
+from torch.nn import functional
+
+from latency_predictors.devices.models import unsupported
+
+Function = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node with its attributes, and those of its inputs that are constants."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    constants: Mapping[str, NDArray[Any]]
+
+    def constant(self, index: int) -> NDArray[Any] | None:
+        """The constant input at `index`; `None` when the node has no such input.
+
+        Raises:
+            ValueError: when the input is computed while the model runs.
+        """
+        name = self.inputs[index] if index < len(self.inputs) else ""
+        if not name:
+            return None
+        if name not in self.constants:
+            raise ValueError(f"torch cannot run the model: input {index} of operator {self.kind} must be a constant")
+        return self.constants[name]
+
+    def need(self, **values: Any) -> None:
+        """Raise a `ValueError` unless attributes that are given have these values."""
+        for name, value in values.items():
+            if self.attributes.get(name, value) != value:
+                raise ValueError(
+                    f"torch cannot run the model: operator {self.kind} with {name}={self.attributes[name]!r} "
+                    "has no translation"
+                )
+
+
+class OnnxInTorch:
+    """The model as a function from inputs, in the order of the model, to a tuple of outputs.
+
+    Args:
+        model: whose constants are copied.
+        channels_last: whether tensors of four dimensions lie in memory with channels last.
+
+    Raises:
+        ValueError: when the model has an operator, or a form of one, that has no translation; it is named.
+    """
+
+    def __init__(self, model: ModelProto, channels_last: bool = False) -> None:
+        graph = model.graph
+        arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        unknown = sorted({node.op_type for node in graph.node} - set(TRANSLATIONS))
+        if unknown:
+            raise unsupported("torch", unknown)
+        self._channels_last = channels_last
+        self._inputs = [value.name for value in graph.input if value.name not in arrays]
+        self._outputs = [value.name for value in graph.output]
+        self._steps = [_step(node, arrays) for node in graph.node]
+        used = {name for _, names, _ in self._steps for name in names} | set(self._outputs)
+        self._constants = {
+            name: self.laid_out(torch.from_numpy(np.array(array))) for name, array in arrays.items() if name in used
+        }
+
+    def laid_out(self, tensor: Tensor) -> Tensor:
+        """The tensor in the memory layout of the model."""
+        if self._channels_last and tensor.dim() == 4:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.contiguous()
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        values = dict(self._constants)
+        values.update(zip(self._inputs, inputs, strict=True))
+        for function, names, output in self._steps:
+            values[output] = function(*[values[name] for name in names])
+        return tuple(values[name] for name in self._outputs)
+
+
+def _step(node: NodeProto, arrays: Mapping[str, NDArray[Any]]) -> tuple[Function, tuple[str, ...], str]:
+    """What computes the node's output, from which values, and the output's name."""
+    attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
+    given = _Node(node.op_type, tuple(node.input), attributes, arrays)
+    names = [name for name in node.input if name]
+    function = TRANSLATIONS[node.op_type](given)
+    return function, tuple(names[:1] if node.op_type in _CONFIGURED else names), node.output[0]
+
+
+def _value(attribute: Any) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _conv(node: _Node) -> Function:
+    node.need(auto_pad="NOTSET")
+    window = node.attributes.get("kernel_shape", [0, 0])
+    if len(window) != 2:
+        raise ValueError(f"torch cannot run the model: operator Conv over {len(window)} dimensions has no translation")
+    top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
+    even = (top, left) == (bottom, right)
+    stride, dilation = (tuple(node.attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
+    padding, groups = (top, left) if even else (0, 0), node.attributes.get("group", 1)
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        padded = x if even else functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, weight, bias, stride, padding, dilation, groups)
+
+    return function
+
+
+def _gemm(node: _Node) -> Function:
+    alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
+    flip_a, flip_b = node.attributes.get("transA", 0), node.attributes.get("transB", 0)
+    if (alpha, beta, flip_a, flip_b) == (1.0, 1.0, 0, 1):
+        return functional.linear
+
+    def function(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+        a, b = a.t() if flip_a else a, b.t() if flip_b else b
+        return alpha * (a @ b) if c is None else torch.addmm(c, a, b, beta=beta, alpha=alpha)
+
+    return function
+
+
+def _batch_norm(node: _Node) -> Function:
+    node.need(training_mode=0)
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift, mean, variance: functional.batch_norm(x, mean, variance, scale, shift, eps=epsilon)
+
+
+def _reduce_mean(node: _Node) -> Function:
+    axes = node.constant(1)
+    dims = node.attributes.get("axes") if axes is None else axes.tolist()
+    keepdim = bool(node.attributes.get("keepdims", 1))
+    if not dims:
+        raise ValueError("torch cannot run the model: operator ReduceMean without axes has no translation")
+    return lambda x: x.mean(dims, keepdim)
+
+
+def _reshape(node: _Node) -> Function:
+    shape = node.constant(1)
+    sizes = [] if shape is None else shape.tolist()
+    if node.attributes.get("allowzero", 0) or 0 not in sizes:
+        return lambda x: x.reshape(sizes)
+    return lambda x: x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(sizes)])
+
+
+def _clip(node: _Node) -> Function:
+    low, high = (None if bound is None else float(bound) for bound in (node.constant(1), node.constant(2)))
+    return lambda x: x.clamp(low, high)
+
+
+def _hard_sigmoid(node: _Node) -> Function:
+    alpha, beta = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
+    if isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return functional.hardsigmoid
+    return lambda x: (alpha * x + beta).clamp(0, 1)
+
+
+def _gelu(node: _Node) -> Function:
+    approximate = node.attributes.get("approximate", "none")
+    return lambda x: functional.gelu(x, approximate=approximate)
+
+
+def _plain(function: Function) -> Callable[[_Node], Function]:
+    return lambda _: function
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+#: Operators whose inputs after the first are constants that their translation has read.
+_CONFIGURED = {"Clip", "ReduceMean", "Reshape"}
+
+#: For each operator what makes the function of its inputs.
+TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
+    "Add": _plain(torch.add),
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Conv": _conv,
+    "Gelu": _gelu,
+    "Gemm": _gemm,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _plain(functional.hardswish),
+    "Identity": _plain(_identity),
+    "MatMul": _plain(torch.matmul),
+    "Mul": _plain(torch.mul),
+    "ReduceMean": _reduce_mean,
+    "Relu": _plain(torch.relu),
+    "Reshape": _reshape,
+    "Sigmoid": _plain(torch.sigmoid),
+}

@@ -1,0 +1,131 @@
+"""Torch's translation of every operator against onnx's reference implementation and ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from latency_predictors.devices import timing_graph
+from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
+from latency_predictors.devices.onnxruntime import OnnxRuntime
+from nas.testing.backends import every_operator
+
+Shape = tuple[int, ...]
+Constants = Sequence[NDArray[Any] | None]
+
+
+def normal(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
+
+
+def model_of(
+    kind: str, shapes: Sequence[Shape], constants: Constants, opset: int = 20, **attributes: Any
+) -> ModelProto:
+    """One node: inputs of `shapes`, then constants (`None` for one that is left out)."""
+    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
+    tensors = {f"c{i}": value for i, value in enumerate(constants) if value is not None}
+    names = [value.name for value in inputs] + [f"c{i}" if f"c{i}" in tensors else "" for i in range(len(constants))]
+    graph = helper.make_graph(
+        [helper.make_node(kind, names, ["y"], **attributes)], "g", inputs,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+IMAGE = (2, 4, 7, 6)
+CASES: dict[str, Callable[[], ModelProto]] = {
+    "conv": lambda: model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3]),
+    "conv grouped with bias": lambda: model_of(
+        "Conv", [IMAGE], [normal(8, 2, 3, 3), normal(8)],
+        kernel_shape=[3, 3], strides=[2, 1], dilations=[1, 2], pads=[1, 2, 1, 2], group=2,
+    ),
+    "conv with uneven pads": lambda: model_of(
+        "Conv", [IMAGE], [normal(3, 4, 2, 3)], kernel_shape=[2, 3], pads=[0, 1, 2, 3], auto_pad="NOTSET"
+    ),
+    "gemm as linear": lambda: model_of("Gemm", [(2, 5)], [normal(3, 5), normal(3)], transB=1),
+    "gemm without bias": lambda: model_of("Gemm", [(5, 2)], [normal(5, 3)], transA=1, alpha=0.5),
+    "gemm scaled": lambda: model_of("Gemm", [(2, 5)], [normal(5, 3), normal(3)], alpha=0.5, beta=2.0),
+    "matmul": lambda: model_of("MatMul", [(2, 7, 5)], [normal(5, 3)]),
+    "add": lambda: model_of("Add", [IMAGE, (4, 1, 1)], []),
+    "mul by a constant": lambda: model_of("Mul", [IMAGE], [np.array(0.9, np.float32)]),
+    "batch norm": lambda: model_of(
+        "BatchNormalization", [IMAGE], [normal(4), normal(4) + 1, normal(4) * 2, normal(4) ** 2], epsilon=0.01
+    ),
+    "mean": lambda: model_of("ReduceMean", [IMAGE], [np.array([2, -1])], keepdims=0),
+    "mean, old form": lambda: model_of("ReduceMean", [IMAGE], [], opset=13, axes=[1]),
+    "reshape": lambda: model_of("Reshape", [IMAGE], [np.array([0, -1, 2])]),
+    "reshape of the exporter": lambda: model_of("Reshape", [IMAGE], [np.array([-1, 42])], allowzero=1),
+    "clip": lambda: model_of("Clip", [IMAGE], [np.array(-0.5, np.float32), np.array(1, np.float32)]),
+    "clip above": lambda: model_of("Clip", [IMAGE], [None, np.array(0.3, np.float32)]),
+    "hard sigmoid": lambda: model_of("HardSigmoid", [IMAGE], []),
+    "hard sigmoid of torch": lambda: model_of("HardSigmoid", [IMAGE], [], alpha=1 / 6, beta=0.5),
+    "gelu": lambda: model_of("Gelu", [IMAGE], []),
+    "gelu with tanh": lambda: model_of("Gelu", [IMAGE], [], approximate="tanh"),
+    "hard swish": lambda: model_of("HardSwish", [IMAGE], []),
+    "relu": lambda: model_of("Relu", [IMAGE], []),
+    "sigmoid": lambda: model_of("Sigmoid", [IMAGE], []),
+    "identity": lambda: model_of("Identity", [IMAGE], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_every_operator_gives_what_onnx_says(case: str, channels_last: bool) -> None:
+    model = CASES[case]()
+    sizes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in model.graph.input]
+    inputs = {f"x{i}": 3 * normal(*shape) for i, shape in enumerate(sizes)}
+    network = OnnxInTorch(model, channels_last)
+    (found,) = network(*(network.laid_out(torch.from_numpy(value)) for value in inputs.values()))
+    (reference,) = ReferenceEvaluator(model).run(None, dict(inputs))
+    runtime = OnnxRuntime().prepare(model.SerializeToString()).run(inputs)["y"]
+    np.testing.assert_allclose(found.numpy(), np.asarray(reference), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.numpy(), runtime, rtol=1e-5, atol=1e-5)
+
+
+def test_there_is_a_case_for_every_operator() -> None:
+    assert {model().graph.node[0].op_type for model in CASES.values()} == set(TRANSLATIONS)
+
+
+def test_it_has_every_operator_of_timing_graphs() -> None:
+    model = onnx.load_from_string(timing_graph.timing_graph(every_operator()))
+    written = {node.op_type for node in model.graph.node}
+    assert written <= set(TRANSLATIONS)
+    assert {op.kind for op in every_operator().ops} == set(timing_graph._WRITERS)
+
+
+def test_constants_are_copied() -> None:
+    model = CASES["mul by a constant"]()
+    network = OnnxInTorch(model)
+    model.graph.initializer[0].raw_data = np.array(7, np.float32).tobytes()
+    assert network(torch.ones(IMAGE))[0].max() == torch.tensor(0.9)
+
+
+BAD: dict[str, tuple[ModelProto, str]] = {
+    "unknown": (model_of("Softplus", [IMAGE], []), "torch cannot load the model: it does not know the operator Softplus"),
+    "auto_pad": (
+        model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
+        "Conv with auto_pad='SAME_UPPER'",
+    ),
+    "one dimension": (model_of("Conv", [(1, 4, 7)], [normal(6, 4, 3)], kernel_shape=[3]), "Conv over 1 dimensions"),
+    "training": (
+        model_of("BatchNormalization", [IMAGE], [normal(4)] * 4, training_mode=1), "BatchNormalization with training_mode=1"
+    ),
+    "all axes": (model_of("ReduceMean", [IMAGE], []), "ReduceMean without axes"),
+    "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_has_no_translation_is_named(case: str) -> None:
+    model, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        OnnxInTorch(model)
