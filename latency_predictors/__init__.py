@@ -5,7 +5,7 @@ from __future__ import annotations
 from latency_predictors.bank import Bank, Record
 from latency_predictors.calibration import Calibration, calibrate
 from latency_predictors.devices.device import Device
-from latency_predictors.devices.measuring import Measurement, measure, measure_architectures
+from latency_predictors.devices.measuring import Failure, Measurement, complete, measure, measure_architectures
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.reference_set import reference_set
 from latency_predictors.registry import get, load, names
@@ -14,11 +14,13 @@ __all__ = [
     "Bank",
     "Calibration",
     "Device",
+    "Failure",
     "LatencyPredictor",
     "Measurement",
     "Prediction",
     "Record",
     "calibrate",
+    "complete",
     "get",
     "load",
     "measure",

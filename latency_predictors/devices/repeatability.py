@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency_predictors.devices.device import Device
-from latency_predictors.devices.measuring import Progress, measure_architectures
+from latency_predictors.devices.measuring import Progress, complete, measure_architectures
 from latency_predictors.metrics import spearman
 from search_spaces import SearchSpace
 
@@ -43,7 +43,9 @@ def repeatability(
             if progress is not None:
                 progress(number * total + done, 2 * total)
 
-        measured = measure_architectures(device, space, architectures, seed=number, max_seconds=20, progress=advance)
+        measured = complete(
+            measure_architectures(device, space, architectures, seed=number, max_seconds=20, progress=advance)
+        )
         return np.array([measurement.latency_ms for measurement in measured])
 
     first, second = one_pass(0), one_pass(1)
