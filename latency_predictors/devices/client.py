@@ -107,6 +107,8 @@ class Client:
             return self._ask("hello", START_SECONDS, protocol=runner.PROTOCOL, backend=backend, options=dict(options))
         except (Crashed, Overdue) as error:
             raise DeviceError(f"{backend} does not start on {self._transport.where}: its process {error}") from error
+        except RefusedError as error:
+            raise DeviceError(f"{backend} does not start on {self._transport.where}: {error}") from error
 
     def __enter__(self) -> Client:
         return self

@@ -436,7 +436,6 @@ class Runner:
 
     def prepare(self, request: Request) -> dict[str, Any]:
         path = self._store.path(request["hash"])
-        gc.collect()
         reset_peak()
         before_mb, _ = memory_mb()
         started = time.perf_counter()
@@ -457,7 +456,6 @@ class Runner:
         return {"outputs": packed, "run_ms": run_ms, "peak_mb": peak_mb}
 
     def time(self, request: Request) -> dict[str, Any]:
-        gc.collect()
         gc.disable()
         try:
             for slot in request["order"]:

@@ -38,7 +38,7 @@ def test_an_unknown_optimisation_level_names_the_nearest() -> None:
 
 def test_options_reach_the_session() -> None:
     session = OnnxRuntime(threads=2, graph_optimization="basic").prepare(timing_graph(every_operator()))
-    options = session._session.get_session_options()  # type: ignore[attr-defined]
+    options = session._loaded.session.get_session_options()  # type: ignore[attr-defined]
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
