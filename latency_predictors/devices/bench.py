@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from time import sleep
 
 import numpy as np
-from onnx import load_model_from_string
 
 from latency_predictors.devices.backend import Array, Model
 from latency_predictors.devices.client import Client, RefusedError, content, digest
@@ -214,6 +213,8 @@ _KINDS = {"disk": "storage", "parity": "parity"}
 
 def _check_file(network: Network) -> None:
     """Give `network` a failure when its bytes are not an ONNX model, before any runtime sees them."""
+    from onnx import load_model_from_string
+
     if network.failure is not None:
         return
     try:

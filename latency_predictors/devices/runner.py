@@ -295,7 +295,7 @@ def pack(value: Any) -> dict[str, Any]:
 def unpack(document: Mapping[str, Any]) -> Any:
     """Inverse of `pack`."""
     array = np.frombuffer(base64.b64decode(document["data"]), dtype=document["dtype"])
-    return array.reshape(document["shape"])
+    return array.reshape(document["shape"]).copy()  # one that may be written to
 
 
 def sentence(error: BaseException) -> str:
