@@ -82,6 +82,18 @@ LEVELS = {
     "disabled": "ORT_DISABLE_ALL",
 }
 
+#: ONNX Runtime's name of each provider, and the package with a build that has it.
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "migraphx": ("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+}
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -95,15 +107,19 @@ _DTYPES = {
 
 
 class OnnxRuntime:
-    """ONNX Runtime's CPU execution provider.
+    """ONNX Runtime; the options are those of the backend of this name, which checks them.
 
-    Threads do not spin while they wait: on a busy machine spinning threads made two-thread runs ten times slower.
+    A provider other than `cpu` must run every operator of a model: one that it cannot run is an error, where ONNX
+    Runtime by itself would run it on the processor. Threads do not spin while they wait unless told to: on a busy
+    machine spinning threads made two-thread runs ten times slower.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, threads: int = 1, graph_optimization: str = "all") -> None:
-        self.threads, self._level = threads, LEVELS[graph_optimization]
+    def __init__(
+        self, threads: int = 1, graph_optimization: str = "all", provider: str = "cpu", spinning: bool = False
+    ) -> None:
+        self.threads, self._level, self._provider, self._spinning = threads, graph_optimization, provider, spinning
 
     def version(self) -> str:
         """Version of the runtime; raises a `ModuleNotFoundError` that says what to install."""
@@ -112,18 +128,40 @@ class OnnxRuntime:
     def prepare(self, model: bytes | Path) -> OnnxRuntimeSession:
         """Load a model; raises a `ValueError` when the runtime cannot."""
         runtime = self._runtime()
+        provider = self._checked_provider(runtime)
+        source, options = model if isinstance(model, bytes) else str(model), self._session_options(runtime)
+        try:
+            session = runtime.InferenceSession(source, options, providers=[provider], enable_fallback=0)
+        except Exception as error:  # its exceptions share no base class
+            raise ValueError(f"ONNX Runtime cannot load the model: {sentence(error)}") from error
+        if session.get_providers()[0] != provider:
+            raise ValueError(
+                f"ONNX Runtime could not start the provider {self._provider!r} and would have used the processor; "
+                "install the driver and libraries that it needs"
+            )
+        return OnnxRuntimeSession(session)
+
+    def _checked_provider(self, runtime: Any) -> str:
+        wanted, package = PROVIDERS[self._provider]
+        available = runtime.get_available_providers()
+        if wanted not in available:
+            here = ", ".join(name for name, (provider, _) in PROVIDERS.items() if provider in available)
+            raise ValueError(
+                f"this build of ONNX Runtime lacks the provider {self._provider!r} (it has {here}): "
+                f"pip install {package} in place of onnxruntime"
+            )
+        return wanted
+
+    def _session_options(self, runtime: Any) -> Any:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, self._level)
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, LEVELS[self._level])
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spinning)))
+        if self._provider != "cpu":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            raise ValueError(f"ONNX Runtime cannot load the model: {sentence(error)}") from error
-        return OnnxRuntimeSession(session)
+        return options
 
     @staticmethod
     def _runtime() -> Any:
@@ -156,17 +194,27 @@ class OnnxRuntimeSession:
 
     def time(self, inputs: Mapping[str, Any], repeats: int) -> Any:
         """Milliseconds of each of `repeats` runs."""
+        return stopwatch(self.bound(inputs), repeats)
+
+    def bound(self, inputs: Mapping[str, Any]) -> Callable[[], object]:
+        """A function that does one run with `inputs`."""
         binding = self.session.io_binding()
         for name, value in inputs.items():
             binding.bind_cpu_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, "cpu")
-        run, stamps_ns = self.session.run_with_iobinding, np.empty(repeats + 1, dtype=np.int64)
-        stamps_ns[0] = time.perf_counter_ns()
-        for index in range(1, repeats + 1):
-            run(binding)
-            stamps_ns[index] = time.perf_counter_ns()
-        return (stamps_ns[1:] - stamps_ns[:-1]) / 1e6
+        run = self.session.run_with_iobinding
+        return lambda: run(binding)
+
+
+def stopwatch(run: Callable[[], object], repeats: int) -> Any:
+    """Milliseconds of each of `repeats` runs, without warm-up."""
+    stamps_ns = np.empty(repeats + 1, dtype=np.int64)
+    stamps_ns[0] = time.perf_counter_ns()
+    for index in range(1, repeats + 1):
+        run()
+        stamps_ns[index] = time.perf_counter_ns()
+    return (stamps_ns[1:] - stamps_ns[:-1]) / 1e6
 
 
 def _input(value: Any) -> Input:
