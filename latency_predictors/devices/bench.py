@@ -14,6 +14,7 @@ from latency_predictors.devices.device import Device
 from latency_predictors.devices.inputs import random_inputs
 from latency_predictors.devices.parity import ParityError, check_outputs
 from latency_predictors.devices.results import Failure
+from latency_predictors.devices.runner import sentence
 from latency_predictors.devices.transports import Crashed, DeviceError, Lost, Overdue
 
 #: A connection that breaks so often without anything done in between is given up.
@@ -212,15 +213,17 @@ _KINDS = {"disk": "storage", "parity": "parity"}
 
 
 def _check_file(network: Network) -> None:
-    """Give `network` a failure when its bytes are not an ONNX model, before any runtime sees them."""
-    from onnx import load_model_from_string
+    """Give `network` a failure when its bytes are not a whole ONNX model, before any runtime sees them."""
+    from onnx import TensorProto, load_model_from_string
 
     if network.failure is not None:
         return
     try:
         model = load_model_from_string(network.model)
     except Exception as error:  # protobuf's own exceptions
-        network.fail("corrupt", f"the model is not an ONNX file: {str(error).strip() or type(error).__name__}")
+        network.fail("corrupt", f"the model is not an ONNX file: {sentence(error)}")
         return
     if not model.graph.node or not model.opset_import:
         network.fail("corrupt", "the model is not an ONNX file: it has no operators")
+    elif any(weight.data_location == TensorProto.EXTERNAL for weight in model.graph.initializer):
+        network.fail("unsupported", "the model has weights in other files: save it as one file (onnx.save_model)")

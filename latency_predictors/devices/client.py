@@ -200,7 +200,7 @@ class Client:
     def _receive(self, number: int, seconds: float) -> dict[str, Any]:
         started = monotonic()
         try:
-            return self._answer(number, seconds + GRACE_SECONDS)
+            return self._answer(number, 1.25 * seconds + GRACE_SECONDS)
         except Crashed as error:
             if monotonic() - started < 0.95 * seconds:
                 raise

@@ -435,6 +435,7 @@ class Runner:
         self._sessions: dict[int, Any] = {}
         self._inputs: dict[int, dict[str, Any]] = {}
         self._number: Any = None
+        self._watchdog = Watchdog(None)
         self.running = True
 
     def handle(self, request: Request) -> None:
@@ -444,7 +445,7 @@ class Runner:
             method = _METHODS.get(str(request.get("do")))
             if method is None:
                 raise Refused("request", f"there is no request {request.get('do')!r}")
-            with _Watchdog(None if method is Runner.time else request.get("limit_s")):
+            with Watchdog(request.get("limit_s")) as self._watchdog:
                 self._answer(method(self, request))
         except Refused as error:
             self._answer({"error": error.kind, "reason": sentence(error)})
@@ -507,8 +508,8 @@ class Runner:
         gc.disable()
         try:
             for slot in request["order"]:
-                with _Watchdog(request.get("limit_s")):
-                    samples_ms = visit(self._sessions[slot], self._inputs[slot], request["repeats"])
+                self._watchdog.restart()
+                samples_ms = visit(self._sessions[slot], self._inputs[slot], request["repeats"])
                 self._answer({"visit": slot, "samples_ms": samples_ms})
         finally:
             gc.enable()
@@ -517,7 +518,6 @@ class Runner:
     def release(self, request: Request) -> dict[str, Any]:
         self._sessions.clear()
         self._inputs.clear()
-        gc.collect()
         return {}
 
     def shutdown(self, request: Request) -> dict[str, Any]:
@@ -543,19 +543,29 @@ def visit(session: Any, inputs: Mapping[str, Any], repeats: int) -> list[float]:
     return fastest
 
 
-class _Watchdog:
-    """Ends the process after `seconds`: a runtime that hangs cannot be stopped from within in any other way."""
+class Watchdog:
+    """Ends the process after `seconds`, or up to an eighth later: a runtime that hangs cannot be stopped from within
+    in any other way.
+
+    Starting it takes a millisecond on a busy machine; hence the eighth, within which `restart` has nothing to do.
+    """
 
     def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+        self._seconds, self._started = seconds, float("-inf")
 
-    def __enter__(self) -> None:
-        if self._seconds is not None:
-            faulthandler.dump_traceback_later(self._seconds, exit=True, file=2)
+    def __enter__(self) -> Watchdog:
+        self.restart()
+        return self
+
+    def restart(self) -> None:
+        """Count from now on."""
+        now = time.monotonic()
+        if self._seconds is not None and now - self._started > self._seconds / 8:
+            faulthandler.dump_traceback_later(self._seconds * 9 / 8, exit=True, file=2)
+            self._started = now
 
     def __exit__(self, *_: object) -> None:
-        if self._seconds is not None:
-            faulthandler.cancel_dump_traceback_later()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def serve(factory: Factory, store: Path) -> None:

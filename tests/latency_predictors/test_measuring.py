@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field
 from math import nan
 from pathlib import Path
@@ -21,7 +21,7 @@ from latency_predictors.devices.measuring import MeasuringError, Protocol, measu
 from latency_predictors.devices.results import from_document
 from latency_predictors.devices.runner import Runner, Store
 from latency_predictors.devices.timing_graph import timing_graph
-from latency_predictors.devices.transports import Connection, Transport
+from latency_predictors.devices.transports import Connection, Lost, Transport
 from nas.testing.backends import every_operator, unknown_operator
 from search_spaces import SearchSpace
 
@@ -47,6 +47,9 @@ class FakeRuntime(Transport):
     inputs: dict[str, Input] = field(default_factory=lambda: {"input0": Input((None, 3), "float32")})
     store: Path = Path()
     wrong: str = ""
+    lines: int = 0
+    breaks: Container[int] = ()
+    connections: int = 0
 
     name = backend = where = "fake"
     threads = 1
@@ -62,6 +65,7 @@ class FakeRuntime(Transport):
         return self
 
     def connect(self) -> Loopback:
+        self.connections += 1
         return Loopback(self)
 
     def prepare(self, path: Path) -> FakeSession:
@@ -79,7 +83,7 @@ class FakeRuntime(Transport):
 
 class Loopback(Connection):
     def __init__(self, runtime: FakeRuntime) -> None:
-        self.answers = deque[bytes]()
+        self.answers, self.runtime = deque[bytes](), runtime
         self.runner = Runner(lambda name, options: runtime, Store(runtime.store), self.reply)
 
     def reply(self, answer: dict[str, Any]) -> None:
@@ -89,6 +93,9 @@ class Loopback(Connection):
         self.runner.handle(json.loads(line))
 
     def receive(self, seconds: float) -> bytes:
+        self.runtime.lines += 1
+        if self.runtime.lines in self.runtime.breaks:
+            raise Lost("a cable was pulled")
         return self.answers.popleft()
 
     def close(self) -> None:
@@ -333,6 +340,54 @@ def test_bad_models_are_failures_and_the_others_are_measured(tmp_path: Path) -> 
     assert "Frobnicate" in reasons[1]
     assert "none.onnx" in reasons[4]
     assert not any("\n" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("start", range(3, 11))
+def test_a_connection_that_breaks_loses_nothing(start: int) -> None:
+    """It breaks at every eighth line of the conversation; all cases together, at every line after the first."""
+    steady, broken = FakeRuntime(), FakeRuntime(breaks=range(start, 1000, 8))
+    options: dict[str, Any] = {"rounds": 6, "repeats": 2}
+    found = broken.measure(["1", "2"], **options)
+    # What was under way when it broke is done anew; what had arrived is not.
+    assert found == steady.measure(["1", "2"], **options)
+    assert [len(one.samples_ms) for one in found] == [12, 12]
+    assert broken.connections > 3
+
+
+def test_a_connection_that_breaks_every_time_is_a_failure() -> None:
+    class Always:
+        def __contains__(self, line: object) -> bool:
+            return isinstance(line, int) and line > 30
+
+    runtime = FakeRuntime(breaks=Always())
+    found = runtime.results(["1", "2", "3"], rounds=12, repeats=1)
+    assert [one.kind if isinstance(one, Failure) else "" for one in found] == ["connection"] * 3
+    assert all(isinstance(one, Failure) and "a cable was pulled" in one.reason for one in found)
+    assert sum(len(one.samples_ms) for one in found) > 0
+    assert runtime.connections < 10
+
+
+def test_a_connection_that_breaks_later_keeps_the_chunks_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 3)
+    steady = FakeRuntime()
+    steady.measure(["1", "2"], reference=["9"], rounds=2)
+
+    class Later:
+        def __contains__(self, line: object) -> bool:
+            return isinstance(line, int) and line > steady.lines
+
+    found = FakeRuntime(breaks=Later()).results(["1", "2", "3", "4", "5"], reference=["9"], rounds=2)
+    kinds = [one.kind if isinstance(one, Failure) else one.latency_ms for one in found]
+    assert kinds == [1, 2, "connection", "connection", "connection"]
+
+
+def test_weights_in_other_files_are_told() -> None:
+    model = onnx.load_model_from_string(timing_graph(every_operator()))
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    (found,) = measure(Device("local"), [model.SerializeToString()], rounds=2)
+    assert isinstance(found, Failure)
+    assert found.kind == "unsupported"
+    assert "other files" in found.reason
 
 
 def test_plain_values_in_and_out() -> None:

@@ -6,8 +6,10 @@ import ast
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,33 @@ def test_models_that_are_there_are_not_sent_again(tmp_path: Path) -> None:
     with Client(LocalTransport("onnxruntime", tmp_path), "onnxruntime", {}) as client:
         client.upload({digest: b"would be refused"}, 60)
         assert client.prepare(0, digest, 60).inputs.keys() == {"input0", "input1"}
+
+
+def test_models_that_nobody_asked_for_in_a_week_are_removed(tmp_path: Path) -> None:
+    old, recent = tmp_path / f"{'a' * 64}.onnx", tmp_path / f"{'b' * 64}.onnx"
+    for path, days in ((old, 8), (recent, 6)):
+        path.touch()
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    runner.Store(tmp_path).clean()
+    assert list(tmp_path.iterdir()) == [recent]
+
+
+def test_other_backends_run_in_a_process_with_the_whole_project(tmp_path: Path) -> None:
+    """ONNX Runtime by way of the worker that all other backends have."""
+    model = timing_graph(every_operator())
+    digest = hashlib.sha256(model).hexdigest()
+    with Client(LocalTransport("any other", tmp_path), "onnxruntime", {"threads": 2}) as client:
+        assert client.fingerprint["threads"] == 2
+        client.upload({digest: model}, 60)
+        prepared = client.prepare(0, digest, 60)
+        inputs = {name: np.ones((1, 4, 6, 6), np.float32) for name in prepared.inputs}
+        assert client.run(0, inputs, 60).outputs["output0"].shape == (3, 3)
+        assert [(slot, len(samples)) for slot, samples in client.time([0, 0], 2, 60)] == [(0, 2), (0, 2)]
+
+
+def test_wrong_options_are_one_sentence() -> None:
+    with pytest.raises(DeviceError, match=r"^onnxruntime does not start on this machine: .*'thread'"):
+        Client(LocalTransport("onnxruntime"), "onnxruntime", {"thread": 2})
 
 
 def test_a_runner_of_another_protocol_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
