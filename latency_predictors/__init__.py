@@ -5,7 +5,7 @@ from __future__ import annotations
 from latency_predictors.bank import Bank
 from latency_predictors.calibration import Calibration, calibrate
 from latency_predictors.devices.device import Device
-from latency_predictors.devices.measuring import Measurement, measure, measure_architectures
+from latency_predictors.devices.measuring import Failure, Measurement, complete, measure, measure_architectures
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.record import Record
 from latency_predictors.reference_set import reference_set
@@ -15,11 +15,13 @@ __all__ = [
     "Bank",
     "Calibration",
     "Device",
+    "Failure",
     "LatencyPredictor",
     "Measurement",
     "Prediction",
     "Record",
     "calibrate",
+    "complete",
     "get",
     "load",
     "measure",

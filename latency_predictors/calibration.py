@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latency_predictors import metrics
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.fingerprint import fingerprint
-from latency_predictors.devices.measuring import Measurement, Progress, Protocol, measure_architectures
+from latency_predictors.devices.measuring import Measurement, Progress, Protocol, complete, measure_architectures
 from latency_predictors.files import read_json, write_json
 from latency_predictors.predictor import LatencyPredictor
 from latency_predictors.record import Record, records_of
@@ -162,7 +162,7 @@ def calibrate(
 
     Raises:
         ValueError: when the predictor is unknown, the space has fewer than `samples + holdout` architectures, or a
-            number is out of its range.
+            number is out of its range, or a network cannot be measured.
     """
     started = monotonic()
     settings = Protocol(**protocol, seed=seed)
@@ -172,7 +172,9 @@ def calibrate(
     reference = reference_set(space, phase, samples)
     others = _others(space, reference, holdout, seed)
     marks = fingerprint(device)
-    measured = measure_architectures(device, space, [*reference, *others], phase, progress=progress, **asdict(settings))
+    measured = complete(
+        measure_architectures(device, space, [*reference, *others], phase, progress=progress, **asdict(settings))
+    )
     reference_codes, holdout_codes = space.codes(reference), space.codes(others)
     fitted.calibrate(reference_codes, latencies_ms(measured[:samples]))
     holdout_ms = latencies_ms(measured[samples:])

@@ -1,11 +1,11 @@
-"""Devices by name: a backend with its options, in a small YAML file."""
+"""Devices by name: a backend with its options, and the machine it is on, in a small YAML file."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import yaml
 
 from latency_predictors.devices import backend as backends
 from latency_predictors.devices.backend import Backend
+from latency_predictors.devices.ssh import Address, check_path
+from latency_predictors.devices.transports import LocalTransport, SshTransport, Transport, check_python
 from latency_predictors.files import write_text
 from search_spaces.space import nearest
 
@@ -39,27 +41,55 @@ class Device:
         name: letters, digits, `_` and `-`; the name of its file and its columns in reports.
         backend: name of the runtime.
         options: of the backend, JSON values.
+        ssh: `user@host` or `user@host:port` of a machine that is reached by ssh; `None` is this machine.
+        identity: file of the private key for ssh.
+        known_hosts: file of the host keys for ssh.
+        python: the far side's Python.
 
     Raises:
-        ValueError: when the name has other characters, or backend or options are unknown or impossible.
+        ValueError: when the name has other characters, backend or options are unknown or impossible, or the machine
+            cannot be reached in this way.
     """
 
     name: str
     backend: str = "onnxruntime"
     options: Mapping[str, Any] = field(default_factory=dict)
+    ssh: str | None = None
+    identity: str | None = None
+    known_hosts: str | None = None
+    python: str = "python3"
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         object.__setattr__(self, "options", dict(self.options))
         self.make_backend()
+        self._check_far_side()
+
+    def _check_far_side(self) -> None:
+        check_python(self.python)
+        for name in ("identity", "known_hosts"):
+            if getattr(self, name) is not None:
+                check_path(name, getattr(self, name))
+        if self.ssh is None:
+            return
+        Address.parse(self.ssh)
+        if self.backend != "onnxruntime":
+            raise ValueError(f"over ssh only onnxruntime can be measured, not {self.backend}: leave out --backend")
 
     def make_backend(self) -> Backend:
-        """The runtime with the device's options."""
+        """The runtime with the device's options, in this process: it knows nothing of the machine at the far side."""
         return backends.make(self.backend, self.options)
 
+    def transport(self) -> Transport:
+        """The way to the device's runner."""
+        if self.ssh is None:
+            return LocalTransport(self.backend)
+        return SshTransport(Address.parse(self.ssh), self.identity, self.known_hosts, self.python)
+
     def document(self) -> dict[str, Any]:
-        """The device as JSON values."""
-        return {"name": self.name, "backend": self.backend, "options": dict(self.options)}
+        """The device as JSON values; what is as by default in the optional fields is left out."""
+        known = {"name": self.name, "backend": self.backend, "options": dict(self.options)}
+        return known | {key: getattr(self, key) for key, default in _FAR_SIDE.items() if getattr(self, key) != default}
 
     def save(self) -> Path:
         """Write the device's file, replacing an older one, and return its path.
@@ -71,7 +101,8 @@ class Device:
             raise ValueError(f"device {LOCAL!r} is built in and has no file: give the device another name")
         path = devices_folder() / f"{self.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, yaml.safe_dump({"backend": self.backend, "options": dict(self.options)}, sort_keys=False))
+        content = {key: value for key, value in self.document().items() if key != "name"}
+        write_text(path, yaml.safe_dump(content, sort_keys=False))
         return path
 
     @classmethod
@@ -102,16 +133,19 @@ class Device:
         if not isinstance(data, dict):
             raise ValueError(f"the device file {path} must hold the keys backend and options")
         for key in data:
-            if key not in ("backend", "options"):
+            if key not in _KEYS:
                 raise ValueError(
-                    f"the device file {path} has an unknown key {key!r}"
-                    f"{nearest(str(key), ('backend', 'options'))}; the keys are backend and options"
+                    f"the device file {path} has an unknown key {key!r}{nearest(str(key), _KEYS)}; "
+                    f"the keys are {', '.join(_KEYS)}"
                 )
         options = data.get("options", {})
         if not isinstance(options, dict) or "backend" not in data:
             raise ValueError(f"the device file {path} must name a backend, and its options as keys with values")
+        far_side = {key: data[key] for key in _FAR_SIDE if key in data}
+        if not all(isinstance(value, str) for value in far_side.values()):
+            raise ValueError(f"the device file {path} must give {', '.join(far_side)} as text")
         try:
-            return cls(name, str(data["backend"]), options)
+            return cls(name, str(data["backend"]), options, **far_side)
         except ValueError as error:
             raise ValueError(f"the device file {path} is wrong: {error}") from error
 
@@ -119,6 +153,13 @@ class Device:
     def names() -> list[str]:
         """All devices: `local` and those that have a file."""
         return sorted({LOCAL, *(path.stem for path in devices_folder().glob("*.yaml"))})
+
+
+#: What a device's file may leave out, with the values it then has.
+_FAR_SIDE = {
+    item.name: item.default for item in fields(Device) if item.name in ("ssh", "identity", "known_hosts", "python")
+}
+_KEYS = ("backend", "options", *_FAR_SIDE)
 
 
 def _check_name(name: str) -> None:

@@ -2,49 +2,47 @@
 
 On shared machines the protocol matters more than the runtime. Timing one network after the other gave a rank
 correlation of 0.81 between repeats; visiting all in turn, round after round, and taking the minimum gave 0.99.
+
+The networks run in a process of their own (`runner`), so that one that crashes or hangs costs nothing but itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
-from latency_predictors.devices.backend import Array, Model, Session
+from latency_predictors.devices import samples
+from latency_predictors.devices.backend import Model
+from latency_predictors.devices.bench import Bench, Limits, Network
 from latency_predictors.devices.device import Device
+from latency_predictors.devices.inputs import random_inputs
+from latency_predictors.devices.results import Failure, Measurement, MeasuringError, complete
+from latency_predictors.devices.samples import Samples
+from latency_predictors.devices.transports import Lost
 from search_spaces import Architecture, SearchSpace
+
+__all__ = [
+    "Failure",
+    "Measurement",
+    "MeasuringError",
+    "Progress",
+    "Protocol",
+    "complete",
+    "measure",
+    "measure_architectures",
+    "measure_documents",
+    "random_inputs",
+]
 
 CHUNK = 60
 DEFAULT_REFERENCES = 3
-VISIT_MS = 1.0
 EXTRA_ROUNDS = 4
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Latency of one network on one device.
-
-    Attributes:
-        latency_ms: the fastest run; corrected for drift when there were several chunks.
-        median_ms: median of `samples_ms`.
-        samples_ms: as they were timed, in the order of the rounds, `repeats` a round.
-        repeat_error: median, over the networks timed together, of the relative difference between the minimum of
-            the odd and of the even rounds.
-        stable: whether `repeat_error` came under the target.
-    """
-
-    latency_ms: float
-    median_ms: float
-    samples_ms: tuple[float, ...]
-    repeat_error: float
-    stable: bool
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class Protocol:
         max_seconds: no rounds are added to the first ones after this time.
         target_error: rounds are added until the repeat error is under it.
         seed: of the order of the visits and of the inputs.
+        prepare_seconds: a network that takes longer to load is given up.
+        visit_seconds: a network that takes longer for one visit is given up.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -67,6 +67,8 @@ class Protocol:
     max_seconds: float = 120.0
     target_error: float = 0.03
     seed: int = 0
+    prepare_seconds: float = Limits.prepare
+    visit_seconds: float = Limits.visit
 
     def __post_init__(self) -> None:
         if self.rounds < 2:
@@ -75,6 +77,8 @@ class Protocol:
             raise ValueError(f"repeats is 1 or more, not {self.repeats}")
         if not self.target_error > 0 or not self.max_seconds >= 0:
             raise ValueError("target_error must be above 0 and max_seconds not below 0")
+        if not min(self.prepare_seconds, self.visit_seconds) > 0:
+            raise ValueError("prepare_seconds and visit_seconds must be above 0")
 
 
 def measure(
@@ -82,56 +86,52 @@ def measure(
     models: Sequence[Model],
     *,
     reference: Sequence[Model] = (),
-    rounds: int = Protocol.rounds,
-    repeats: int = Protocol.repeats,
-    max_seconds: float = Protocol.max_seconds,
-    target_error: float = Protocol.target_error,
-    seed: int = Protocol.seed,
     progress: Progress | None = None,
-) -> list[Measurement]:
-    """Time ONNX models on `device`, one `Measurement` for each, in their order.
+    **protocol: Any,
+) -> list[Measurement | Failure]:
+    """Time ONNX models on `device`: a `Measurement` or a `Failure` for each, in their order.
 
-    All models are loaded together (in chunks of at most 60). A round visits each once, in an order shuffled
+    The models are loaded together (in chunks of at most 60) into a process of their own, here or at the far side, and
+    run once: outputs that are not those of the reference are a failure. A round visits each once, in an order shuffled
     anew; a visit is one run to warm up and `repeats` samples. A sample is one run, or the fastest of several where
     a network is so small that the visit would last less than a millisecond. After `rounds` rounds more are added
     until the repeat error is under `target_error` or `max_seconds` have passed; the latter gives measurements that
     are not `stable`. Inputs are random; a first dimension that the model leaves free is 1.
 
+    A model that cannot be read, loaded or run, or that ends or hangs the process, is a failure; the others go on. A
+    connection that breaks is made again, and what was timed before is kept.
+
     Args:
         device: where to measure.
-        models: ONNX models, as bytes or paths.
+        models: ONNX models, as bytes or paths; each is asked for when its chunk is loaded, and not kept.
         reference: models that are timed with every chunk; when none are given and there are several chunks, the
             first three of `models`. Latencies of later chunks are scaled so that the references are as fast there as
-            in the first chunk (median of their ratios): machines drift by several percent within minutes.
-        rounds: see `Protocol`, as for the next four.
-        repeats: samples of a visit.
-        max_seconds: for all models together.
-        target_error: relative.
-        seed: of inputs and order.
+            in the first chunk (median of their ratios), where that brings the chunks closer together (see
+            `samples.drift`): machines drift by several percent within minutes.
         progress: called after every round with the number of rounds done and planned, over all chunks.
+        protocol: `rounds`, `repeats`, `max_seconds` (for all models together), `target_error`, `seed`,
+            `prepare_seconds` and `visit_seconds`, see `Protocol`.
 
     Raises:
-        ValueError: when a model cannot be loaded or run, an input has a free dimension that is not the first, or a
-            number is out of its range.
-        ModuleNotFoundError: when the device's runtime is not installed.
+        ValueError: when a number is out of its range, the device cannot be reached or used (`DeviceError`), or a
+            network of `reference` cannot be loaded (`MeasuringError`, before anything is timed).
+        ModuleNotFoundError: when the device's runtime is not installed; the message says what to install.
     """
-    protocol = Protocol(rounds, repeats, max_seconds, target_error, seed)
-    backend, rng = device.make_backend(), np.random.default_rng(seed)
+    settings = Protocol(**protocol)
+    if not models:
+        return []
     if not reference and len(models) > CHUNK:
-        reference = models[:DEFAULT_REFERENCES]
+        reference = [models[number] for number in range(DEFAULT_REFERENCES)]
     size = max(1, CHUNK - len(reference))
-    chunks = [models[start : start + size] for start in range(0, len(models), size)]
-    counter = _Counter(progress, len(chunks) * rounds)
-    started, results, first_ms = monotonic(), list[Measurement](), np.empty(0)
-    for index, chunk in enumerate(chunks, start=1):
-        networks = [_Network(backend.prepare(model), repeats, rng) for model in (*reference, *chunk)]
-        repeat_error = _visit(networks, protocol, started + max_seconds * index / len(chunks), rng, counter)
-        stable = repeat_error < target_error
-        reference_ms = np.array([network.fastest_ms() for network in networks[: len(reference)]])
-        first_ms = reference_ms if index == 1 else first_ms
-        drift = float(np.median(first_ms / reference_ms)) if len(reference) else 1.0
-        results += [network.measurement(drift, repeat_error, stable) for network in networks[len(reference) :]]
-    return results
+    chunks = [range(start, min(start + size, len(models))) for start in range(0, len(models), size)]
+    with Bench(device, Limits(settings.prepare_seconds, settings.visit_seconds)) as bench:
+        session = _Session(bench, settings, _Counter(progress, len(chunks) * settings.rounds), reference)
+        ends = np.linspace(0, settings.max_seconds, len(chunks) + 1)[1:] + monotonic()
+        return [
+            result
+            for chunk, end in zip(chunks, ends, strict=True)
+            for result in session.measure([models[number] for number in chunk], float(end))
+        ]
 
 
 def measure_architectures(
@@ -140,12 +140,44 @@ def measure_architectures(
     architectures: Sequence[Architecture],
     phase: str = "inference",
     **protocol: Any,
-) -> list[Measurement]:
+) -> list[Measurement | Failure]:
     """Time the timing graphs (batch 1) of `architectures`; keyword arguments and errors as for `measure`."""
-    from latency_predictors.devices.timing_graph import timing_graph
+    return measure(device, TimingGraphs(space, architectures, phase), **protocol)
 
-    models = [timing_graph(space.workload(architecture, phase)) for architecture in architectures]
-    return measure(device, models, **protocol)
+
+def measure_documents(device: Mapping[str, Any], models: Sequence[bytes], **protocol: Any) -> list[dict[str, Any]]:
+    """`measure` from plain values to plain values, for a process on another machine.
+
+    Args:
+        device: `Device.document()`.
+        models: ONNX models.
+        protocol: as for `measure`, without `progress`.
+
+    Returns:
+        The attributes of each `Measurement` or `Failure`, which `results.from_document` reads.
+    """
+    return [asdict(found) for found in measure(Device(**device), models, **protocol)]
+
+
+class TimingGraphs(Sequence[bytes]):
+    """The timing graphs of architectures, each built when it is asked for: a thousand do not fit into memory."""
+
+    def __init__(self, space: SearchSpace, architectures: Sequence[Architecture], phase: str) -> None:
+        self._space, self._architectures, self._phase = space, architectures, phase
+
+    def __len__(self) -> int:
+        return len(self._architectures)
+
+    @overload
+    def __getitem__(self, number: int) -> bytes: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, number: int | slice) -> bytes | Sequence[bytes]:
+        from latency_predictors.devices.timing_graph import timing_graph
+
+        if isinstance(number, slice):
+            return TimingGraphs(self._space, self._architectures[number], self._phase)
+        return timing_graph(self._space.workload(self._architectures[number], self._phase))
 
 
 class _Counter:
@@ -163,68 +195,87 @@ class _Counter:
             self._progress(self._done, self._planned)
 
 
-class _Network:
-    """One loaded network and its samples so far."""
+class _Session:
+    """Measures chunk after chunk.
 
-    def __init__(self, session: Session, repeats: int, rng: np.random.Generator) -> None:
-        self._session, self._repeats = session, repeats
-        self._inputs = random_inputs(session, rng)
-        self._visits: list[NDArray[np.float64]] = []
+    Args:
+        bench: where the networks run.
+        protocol: how.
+        counter: of rounds.
+        reference: models to be timed with each chunk.
+    """
 
-    def visit(self) -> None:
-        """One run to warm up, then `repeats` samples; a sample is the fastest of a burst of runs."""
-        warm_up_ms = self._session.time(self._inputs, 1)[0]
-        burst = ceil(VISIT_MS / (self._repeats * warm_up_ms))
-        runs_ms = self._session.time(self._inputs, self._repeats * burst)
-        self._visits.append(runs_ms.reshape(self._repeats, burst).min(axis=1))
+    def __init__(self, bench: Bench, protocol: Protocol, counter: _Counter, reference: Sequence[Model]) -> None:
+        self._bench, self._protocol, self._counter = bench, protocol, counter
+        self._reference, self._rng = reference, np.random.default_rng(protocol.seed)
+        self._first: list[Network] | None = None  # the references as they were timed with the first chunk
+        self._lost = ""
 
-    def fastest_ms(self, start: int = 0, step: int = 1) -> float:
-        """The fastest run of the rounds `start`, `start + step`, ..."""
-        return float(np.min(self._visits[start::step]))
+    def measure(self, models: Sequence[Model], deadline: float) -> list[Measurement | Failure]:
+        """Results of one chunk; no rounds are added after `deadline` (of the monotonic clock)."""
+        references, own = ([Network.of(model, self._protocol.seed) for model in some] for some in self._chunk(models))
+        everything, error = [*references, *own], 0.0
+        try:
+            if self._lost:
+                raise Lost(self._lost)
+            self._bench.load(everything)
+            self._check_references(references)
+            error = self._visit(everything, deadline)
+        except Lost as reason:
+            self._lost = str(reason)
+            for network in everything:
+                if network.failure is None:
+                    network.fail("connection", str(reason))
+        self._first = self._first or references
+        drift = self._drift(references)
+        return [network.failure or self._measurement(network, drift, error) for network in own]
 
-    def half_difference(self) -> float:
-        """Relative difference between the fastest runs of odd and of even rounds."""
-        odd, even = self.fastest_ms(0, 2), self.fastest_ms(1, 2)
-        return abs(odd - even) / min(odd, even)
+    def _chunk(self, models: Sequence[Model]) -> Iterator[Sequence[Model]]:
+        yield self._reference
+        yield models
 
-    def measurement(self, drift: float, repeat_error: float, stable: bool) -> Measurement:
-        samples = np.concatenate(self._visits)
+    def _check_references(self, references: Sequence[Network]) -> None:
+        failed = [network.failure.reason for network in references if network.failure]
+        if self._first is None and failed:
+            raise MeasuringError(f"a reference network cannot be measured: {failed[0]}")
+
+    def _visit(self, networks: Sequence[Network], deadline: float) -> float:
+        """Visit all networks until they repeat well enough or time is up; the repeat error reached."""
+        self._rounds(networks, self._protocol.rounds)
+        while True:
+            error = samples.repeat_error(_timed(networks))
+            if error < self._protocol.target_error or monotonic() >= deadline:
+                return error
+            self._counter.plan(EXTRA_ROUNDS)
+            self._rounds(networks, EXTRA_ROUNDS)
+
+    def _rounds(self, networks: Sequence[Network], rounds: int) -> None:
+        for _ in range(rounds):
+            self._bench.round(self._rng.permutation(len(networks)).tolist(), self._protocol.repeats)
+            self._counter.round_done()
+
+    def _drift(self, references: Sequence[Network]) -> float:
+        pairs = [
+            (first, now)
+            for first, now in zip(self._first or (), references, strict=True)
+            if first.failure is None and now.failure is None
+        ]
+        if not pairs:
+            return 1.0
+        first, now = zip(*pairs, strict=True)
+        return samples.drift(_timed(first), _timed(now))
+
+    def _measurement(self, network: Network, drift: float, error: float) -> Measurement:
+        samples_ms = np.ravel(network.visits_ms)
         return Measurement(
-            self.fastest_ms() * drift, float(np.median(samples)), tuple(samples.tolist()), repeat_error, stable
+            float(samples_ms.min()) * drift,
+            float(np.median(samples_ms)),
+            tuple(samples_ms.tolist()),
+            error,
+            error < self._protocol.target_error,
         )
 
 
-def _visit(
-    networks: Sequence[_Network], protocol: Protocol, deadline: float, rng: np.random.Generator, counter: _Counter
-) -> float:
-    """Visit all networks until they repeat well enough or time is up; the repeat error reached."""
-    _rounds(networks, protocol.rounds, rng, counter)
-    while True:
-        repeat_error = float(np.median([network.half_difference() for network in networks]))
-        if repeat_error < protocol.target_error or monotonic() >= deadline:
-            return repeat_error
-        counter.plan(EXTRA_ROUNDS)
-        _rounds(networks, EXTRA_ROUNDS, rng, counter)
-
-
-def _rounds(networks: Sequence[_Network], rounds: int, rng: np.random.Generator, counter: _Counter) -> None:
-    for _ in range(rounds):
-        for index in rng.permutation(len(networks)):
-            networks[index].visit()
-        counter.round_done()
-
-
-def random_inputs(session: Session, rng: np.random.Generator) -> Mapping[str, Array]:
-    """Inputs that the model accepts: normal values for floating point, zeros for integers; a free batch is 1.
-
-    Raises:
-        ValueError: when a dimension other than the first is free.
-    """
-    inputs: dict[str, Array] = {}
-    for name, wanted in session.inputs.items():
-        if None in wanted.shape[1:]:
-            raise ValueError(f"input {name!r} has free dimensions {wanted.shape}: export the model with fixed sizes")
-        shape = [1 if size is None else size for size in wanted.shape]
-        floating = np.issubdtype(np.dtype(wanted.dtype), np.floating)
-        inputs[name] = (rng.standard_normal(shape) if floating else np.zeros(shape)).astype(wanted.dtype)
-    return inputs
+def _timed(networks: Sequence[Network]) -> Samples:
+    """The samples of the networks that have no failure, shape (networks, rounds, repeats)."""
+    return np.array([network.visits_ms for network in networks if network.failure is None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,23 +26,50 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, '_' and '-'.")],
     backend: Annotated[str, typer.Option(help="The runtime.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Threads of one run.")] = 1,
+    ssh: Annotated[
+        str | None,
+        typer.Option(metavar="USER@HOST[:PORT]", help="Another machine, with Python, numpy and onnxruntime."),
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key for --ssh, in place of ssh's own choice.")
+    ] = None,
+    known_hosts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Host keys for --ssh, in place of ssh's own file.")
+    ] = None,
+    python: Annotated[str, typer.Option(metavar="PATH", help="Python of the other machine.")] = "python3",
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Further option of the backend, such as graph_optimization=disabled."),
     ] = None,
 ) -> None:
-    """Describe a device: a runtime on this machine with its options."""
+    """Describe a device: a runtime with its options, on this machine or on one that ssh reaches."""
     from latency_predictors import Device
     from nas.cli.options import show
+
+    options = {"threads": threads} | dict(map(_key_and_value, option or []))
+    device = Device(name, backend, options, ssh, _absolute(identity), _absolute(known_hosts), python)
+    show(f"device {name}: {device.save()}")
+
+
+def _key_and_value(text: str) -> tuple[str, object]:
+    """Numbers and true or false are taken as such, anything else as text."""
+    import yaml
+
     from nas.errors import UsageError
 
-    options: dict[str, object] = {"threads": threads}
-    for text in option or []:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"--option takes KEY=VALUE, not {text!r}")
-        options[key] = value
-    show(f"device {name}: {Device(name, backend, options).save()}")
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--option takes KEY=VALUE, not {text!r}")
+    try:
+        found = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key, value
+    return key, found if isinstance(found, bool | int | float) else value
+
+
+def _absolute(path: Path | None) -> str | None:
+    """The same file from every folder."""
+    return None if path is None else str(path.expanduser().absolute())
 
 
 def list_devices(json: JsonOption = False) -> None:
@@ -95,8 +123,5 @@ def check(name: Annotated[str, typer.Argument(metavar="NAME", help="One of 'nas 
         found = repeatability(Device.load(name), search_spaces.get("convnet"), progress=advance)
     show(f"rank correlation of two passes {found.spearman:.3f}, median difference {found.error:.1%}")
     if not found.fit:
-        raise CheckFailed(
-            f"device {name!r} does not repeat itself: close other programs, fix the processor's frequency "
-            "(cpupower frequency-set -g performance), or pin the process to a core (taskset)"
-        )
+        raise CheckFailed(f"device {name!r} does not repeat itself: {'; '.join(found.advice())}")
     show(f"device {name!r} is fit to be calibrated")

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latency_predictors import Device, measure
+from latency_predictors import Device, complete, measure
+from latency_predictors.devices.sessions import DeviceSession
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.config import TaskConfig
 from nas.export.bundle import Bundle
@@ -87,15 +88,16 @@ class Verifier:
     def __init__(self, bundle: Bundle, device: Device, task: ImageClassification | None = None, seed: int = 0) -> None:
         bundle.check_files()
         self.bundle, self.device, self.task, self.seed = bundle, device, task, seed
-        self.session = device.make_backend().prepare(bundle.model)
         self.measured: dict[str, float] = {}
 
     def run(self) -> Verification:
         """Make all checks; a failed one does not stop the others."""
-        checks = [*self._parity(), *self._accuracy(), *self._latency(), *self._limits(), self._size()]
+        with DeviceSession(self.device, self.bundle.model) as session:
+            outputs = [*self._parity(session), *self._accuracy(session)]
+        checks = [*outputs, *self._latency(), *self._limits(), self._size()]
         return Verification(self.device.name, tuple(checks), self.measured)
 
-    def _parity(self) -> Iterator[Check]:
+    def _parity(self, session: DeviceSession) -> Iterator[Check]:
         network = self.bundle.network()
         generator = torch.Generator().manual_seed(self.seed)
         worst = 0.0
@@ -104,7 +106,7 @@ class Verifier:
             images = torch.randn(shape, generator=generator)
             with torch.inference_mode():
                 expected = network(images)
-            difference = (self._logits(images) - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
+            difference = (self._logits(session, images) - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
             worst = max(worst, float(difference))
             yield Check(
                 f"outputs equal torch's, batch {batch}",
@@ -114,11 +116,11 @@ class Verifier:
             )
         self.measured["parity"] = worst
 
-    def _logits(self, images: Tensor) -> Tensor:
-        outputs = self.session.run({self.bundle.manifest["input"]["name"]: images.contiguous().numpy()})
+    def _logits(self, session: DeviceSession, images: Tensor) -> Tensor:
+        outputs = session.run({self.bundle.manifest["input"]["name"]: images.contiguous().numpy()})
         return torch.from_numpy(np.asarray(next(iter(outputs.values()))))
 
-    def _accuracy(self) -> Iterator[Check]:
+    def _accuracy(self, session: DeviceSession) -> Iterator[Check]:
         manifest = self.bundle.manifest
         images = f"the images of the study ({manifest['data_fingerprint']})"
         try:
@@ -130,20 +132,20 @@ class Verifier:
             yield Check("accuracy", False, images, f"other images ({task.fingerprint})")
             return
         expected = manifest["metrics"]["accuracy"]
-        found = self._share_correct(task, "validation")
+        found = self._share_correct(session, task, "validation")
         # Sums in another order may turn single images that two classes tie for.
         allowed = 1.5 / len(task.validation)
-        self.measured |= {"accuracy": found, "test_accuracy": self._share_correct(task, "test")}
+        self.measured |= {"accuracy": found, "test_accuracy": self._share_correct(session, task, "test")}
         yield Check(
             "accuracy on validation images", abs(found - expected) <= allowed, f"{100 * expected:.2f} %",
             f"{100 * found:.2f} %",
         )  # fmt: skip
 
-    def _share_correct(self, task: ImageClassification, split: Split) -> float:
+    def _share_correct(self, session: DeviceSession, task: ImageClassification, split: Split) -> float:
         size = tuple(self.bundle.manifest["input"]["shape"][2:])
         correct = seen = 0
         for images, target in task.batches(split, 250):
-            correct += task.correct(self._logits(resize(images, size)), target)
+            correct += task.correct(self._logits(session, resize(images, size)), target)
             seen += len(target)
         return correct / seen
 
@@ -151,8 +153,9 @@ class Verifier:
         known = self.bundle.manifest["devices"].get(self.device.name)
         references = known["references"] if known else []
         graphs = [self._reference_graph(reference["values"]) for reference in references]
-        measurement, *others = measure(
-            self.device, [self.bundle.model, *graphs], rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS
+        models = [self.bundle.model, *graphs]
+        measurement, *others = complete(
+            measure(self.device, models, rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS)
         )
         self.measured |= {
             "latency_ms": measurement.latency_ms,

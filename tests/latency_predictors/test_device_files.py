@@ -35,6 +35,17 @@ def test_saving_and_loading(home: Path) -> None:
     assert Device.load("board_2-fast").options == {"threads": 1}
 
 
+def test_a_remote_device_is_saved_and_loaded(home: Path) -> None:
+    device = Device(
+        "pi", ssh="pi@board:2222", identity="/keys/pi", known_hosts="/keys/hosts", python="~/env/bin/python"
+    )
+    path = device.save()
+    assert yaml.safe_load(path.read_text())["ssh"] == "pi@board:2222"
+    assert Device.load("pi") == device
+    assert Device(**device.document()) == device
+    assert set(Device("plain").document()) == {"name", "backend", "options"}
+
+
 def test_the_default_folder_is_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NASMYTH_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -63,6 +74,8 @@ def test_an_unknown_device_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("backend: onnxruntime\nssh: 22", "must give ssh as text"),
+        ("backend: onnxruntime\nssh: -oProxyCommand=id@x", "ssh takes user@host"),
         ("backend: onnxruntime\noption: {}", "unknown key 'option' .did you mean 'options'"),
         ("backend: onnxruntim", "did you mean 'onnxruntime'"),
         ("backend: onnxruntime\noptions: {thread: 2}", "did you mean 'threads'"),

@@ -1,44 +1,108 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections import deque
+from collections.abc import Callable, Container, Mapping
+from dataclasses import asdict, dataclass, field
 from math import nan
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
-from latency_predictors import Device, Measurement, measure, measure_architectures
+from latency_predictors import Device, Failure, Measurement, complete, measure, measure_architectures
 from latency_predictors.devices import measuring
-from latency_predictors.devices.backend import Array, Input, Model, Session
-from latency_predictors.devices.measuring import Protocol, random_inputs
+from latency_predictors.devices.backend import Array, Input, Session
+from latency_predictors.devices.measuring import MeasuringError, Protocol, measure_documents, random_inputs
+from latency_predictors.devices.results import from_document
+from latency_predictors.devices.runner import Runner, Store
 from latency_predictors.devices.timing_graph import timing_graph
+from latency_predictors.devices.transports import Connection, Lost, Transport
 from nas.testing.backends import every_operator, unknown_operator
 from search_spaces import SearchSpace
 
 
+def identity(name: str) -> bytes:
+    """A model that returns its input, called `name`."""
+    values = [helper.make_tensor_value_info(value, TensorProto.FLOAT, [None, 3]) for value in ("input0", "output0")]
+    graph = helper.make_graph([helper.make_node("Identity", ["input0"], ["output0"])], name, values[:1], values[1:])
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    )
+
+
 @dataclass
-class FakeRuntime:
-    """A device whose models are their own latencies: b"2.5" takes 2.5 ms, times `factor(number of the run)`."""
+class FakeRuntime(Transport):
+    """A device, a runtime and the way to it: its models are their own latencies: "2.5" takes 2.5 ms, times
+    `factor(number of the run)`. The runner is the real one, in this process."""
 
     factor: Callable[[int], float] = lambda run: 1.0
     runs: list[str] = field(default_factory=list)
     calls: list[tuple[str, int]] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     inputs: dict[str, Input] = field(default_factory=lambda: {"input0": Input((None, 3), "float32")})
+    store: Path = Path()
+    wrong: str = ""
+    lines: int = 0
+    breaks: Container[int] = ()
+    connections: int = 0
+
+    name = title = backend = where = "fake"
+    threads, tolerance = 1, 1e-4
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def version(self) -> str:
+        return "1"
 
     def make_backend(self) -> FakeRuntime:
         return self
 
-    def prepare(self, model: Model) -> FakeSession:
-        assert isinstance(model, bytes)
-        self.loaded.append(model.decode())
-        return FakeSession(self, model.decode())
+    def transport(self) -> FakeRuntime:
+        return self
+
+    def connect(self) -> Loopback:
+        self.connections += 1
+        return Loopback(self)
+
+    def prepare(self, path: Path) -> FakeSession:
+        name = onnx.load(path).graph.name
+        self.loaded.append(name)
+        return FakeSession(self, name)
+
+    def results(self, models: list[str], **options: Any) -> list[Measurement | Failure]:
+        reference = [identity(model) for model in options.pop("reference", ())]
+        return measure(cast(Device, self), [identity(model) for model in models], reference=reference, **options)
 
     def measure(self, models: list[str], **options: Any) -> list[Measurement]:
-        reference = [model.encode() for model in options.pop("reference", ())]
-        return measure(cast(Device, self), [model.encode() for model in models], reference=reference, **options)
+        return complete(self.results(models, **options))
+
+
+class Loopback(Connection):
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self.answers, self.runtime = deque[bytes](), runtime
+        self.runner = Runner(lambda name, options: runtime, Store(runtime.store), self.reply)
+
+    def reply(self, answer: dict[str, Any]) -> None:
+        self.answers.append(json.dumps(answer).encode())
+
+    def send(self, line: bytes) -> None:
+        self.runner.handle(json.loads(line))
+
+    def receive(self, seconds: float) -> bytes:
+        self.runtime.lines += 1
+        if self.runtime.lines in self.runtime.breaks:
+            raise Lost("a cable was pulled")
+        return self.answers.popleft()
+
+    def close(self) -> None:
+        pass
 
 
 class FakeSession(Session):
@@ -50,7 +114,7 @@ class FakeSession(Session):
         return self.runtime.inputs
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        raise AssertionError("measuring does not need outputs")
+        return {"output0": inputs["input0"] * (2 if self.model == self.runtime.wrong else 1)}
 
     def time(self, inputs: Mapping[str, Array], repeats: int) -> NDArray[np.float64]:
         self._check(inputs)
@@ -60,6 +124,11 @@ class FakeSession(Session):
             samples_ms.append(float(self.model) * self.runtime.factor(len(self.runtime.runs)))
             self.runtime.runs.append(self.model)
         return np.array(samples_ms)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRuntime, "store", property(lambda self: tmp_path, lambda self, path: None))
 
 
 def test_all_networks_take_turns() -> None:
@@ -102,7 +171,10 @@ def test_the_repeat_error_is_the_median_over_networks() -> None:
             slower = 1.5 if self.model == "9" and visits[self.model] % 2 == 0 else 1.0
             return super().time(inputs, repeats) * slower
 
-    drifting.prepare = lambda model: Session(drifting, model.decode())  # type: ignore[assignment,method-assign,union-attr]
+    def prepare(path: Path) -> Session:
+        return Session(drifting, onnx.load(path).graph.name)
+
+    drifting.prepare = prepare  # type: ignore[method-assign,assignment]
     found = drifting.measure(["1", "2", "9"], max_seconds=0)
     assert {measurement.repeat_error for measurement in found} == {0}
     (alone,) = drifting.measure(["9"], max_seconds=0)
@@ -121,8 +193,8 @@ def test_rounds_are_added_until_halves_agree() -> None:
 
 def test_unstable_measurements_say_so() -> None:
     noise = np.random.default_rng(0).uniform(1, 3, 100_000)
-    runtime = FakeRuntime(factor=lambda run: float(noise[run]))
-    found = runtime.measure(["1", "2", "3"], max_seconds=0.05, target_error=1e-12)
+    runtime = FakeRuntime(factor=lambda run: float(noise[run % len(noise)]))
+    found = runtime.measure(["1", "2", "3"], max_seconds=0.5, target_error=1e-12)
     assert not any(measurement.stable for measurement in found)
     assert all(len(measurement.samples_ms) > 36 for measurement in found)
     assert all(measurement.repeat_error > 1e-12 for measurement in found)
@@ -238,11 +310,99 @@ def test_inputs_are_made_for_the_model() -> None:
         random_inputs(FakeSession(runtime, "1"), np.random.default_rng(0))
 
 
-def test_bad_models_raise() -> None:
+def test_a_network_with_wrong_outputs_is_never_timed() -> None:
+    runtime = FakeRuntime(wrong="2")
+    first, wrong, last = runtime.results(["1", "2", "3"], rounds=2)
+    assert isinstance(first, Measurement)
+    assert isinstance(last, Measurement)
+    assert isinstance(wrong, Failure)
+    assert wrong.kind == "parity"
+    assert "output0" in wrong.reason
+    assert {model for model, _ in runtime.calls} == {"1", "3"}
+    with pytest.raises(MeasuringError, match=r"^1 of 3 networks could not be measured; network 2: output 'output0'"):
+        runtime.measure(["1", "2", "3"], rounds=2)
+
+
+def test_a_wrong_reference_raises_before_anything_is_timed() -> None:
+    runtime = FakeRuntime(wrong="2")
+    with pytest.raises(MeasuringError, match="a reference network"):
+        runtime.results(["1"], reference=["2"], rounds=2)
+    assert not runtime.calls
+
+
+def test_bad_models_are_failures_and_the_others_are_measured(tmp_path: Path) -> None:
     good = timing_graph(every_operator())
-    for bad in (b"nothing", unknown_operator()):
-        with pytest.raises(ValueError, match="cannot load"):
-            measure(Device("local"), [good, bad])
+    path = tmp_path / "good.onnx"
+    path.write_bytes(good)
+    models = [good, b"nothing", unknown_operator(), good[: len(good) // 2], b"", tmp_path / "none.onnx", path]
+    found = measure(Device("local"), models, rounds=2, max_seconds=0)
+    assert [result.kind if isinstance(result, Failure) else "" for result in found] == [
+        "", "corrupt", "unsupported", "corrupt", "corrupt", "corrupt", "",
+    ]  # fmt: skip
+    reasons = [result.reason for result in found if isinstance(result, Failure)]
+    assert "Frobnicate" in reasons[1]
+    assert "none.onnx" in reasons[4]
+    assert not any("\n" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("start", range(3, 11))
+def test_a_connection_that_breaks_loses_nothing(start: int) -> None:
+    """It breaks at every eighth line of the conversation; all cases together, at every line after the first."""
+    steady, broken = FakeRuntime(), FakeRuntime(breaks=range(start, 1000, 8))
+    options: dict[str, Any] = {"rounds": 6, "repeats": 2}
+    found = broken.measure(["1", "2"], **options)
+    # What was under way when it broke is done anew; what had arrived is not.
+    assert found == steady.measure(["1", "2"], **options)
+    assert [len(one.samples_ms) for one in found] == [12, 12]
+    assert broken.connections > 3
+
+
+def test_a_connection_that_breaks_every_time_is_a_failure() -> None:
+    class Always:
+        def __contains__(self, line: object) -> bool:
+            return isinstance(line, int) and line > 30
+
+    runtime = FakeRuntime(breaks=Always())
+    found = runtime.results(["1", "2", "3"], rounds=12, repeats=1)
+    assert [one.kind if isinstance(one, Failure) else "" for one in found] == ["connection"] * 3
+    assert all(isinstance(one, Failure) and "a cable was pulled" in one.reason for one in found)
+    assert sum(len(one.samples_ms) for one in found) > 0
+    assert runtime.connections < 10
+
+
+def test_a_connection_that_breaks_later_keeps_the_chunks_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 3)
+    steady = FakeRuntime()
+    steady.measure(["1", "2"], reference=["9"], rounds=2)
+
+    class Later:
+        def __contains__(self, line: object) -> bool:
+            return isinstance(line, int) and line > steady.lines
+
+    found = FakeRuntime(breaks=Later()).results(["1", "2", "3", "4", "5"], reference=["9"], rounds=2)
+    kinds = [one.kind if isinstance(one, Failure) else one.latency_ms for one in found]
+    assert kinds == [1, 2, "connection", "connection", "connection"]
+
+
+def test_weights_in_other_files_are_told() -> None:
+    model = onnx.load_model_from_string(timing_graph(every_operator()))
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    (found,) = measure(Device("local"), [model.SerializeToString()], rounds=2)
+    assert isinstance(found, Failure)
+    assert found.kind == "unsupported"
+    assert "other files" in found.reason
+
+
+def test_plain_values_in_and_out() -> None:
+    models = [timing_graph(every_operator()), b"nothing"]
+    device = Device("board", options={"threads": 1}).document()
+    found = measure_documents(json.loads(json.dumps(device)), models, rounds=2, max_seconds=0)
+    good, bad = map(from_document, json.loads(json.dumps(found)))
+    assert isinstance(good, Measurement)
+    assert isinstance(bad, Failure)
+    assert len(good.samples_ms) == 6
+    assert bad.kind == "corrupt"
+    assert [json.loads(json.dumps(asdict(result))) for result in (good, bad)] == json.loads(json.dumps(found))
 
 
 def test_bigger_networks_are_slower_on_this_machine(convnet: SearchSpace) -> None:
@@ -251,7 +411,7 @@ def test_bigger_networks_are_slower_on_this_machine(convnet: SearchSpace) -> Non
     ladder = [smallest, changed(convnet, smallest, "fused", 2), changed(convnet, convnet.largest(), "fused", 4)]
     macs = convnet.macs(convnet.codes(ladder))
     assert (macs[1:] > 2 * macs[:-1]).all()
-    found = measure_architectures(Device("local"), convnet, [*ladder, *ladder], max_seconds=5)
+    found = complete(measure_architectures(Device("local"), convnet, [*ladder, *ladder], max_seconds=5))
     latencies_ms = [measurement.latency_ms for measurement in found]
     assert latencies_ms[:3] == sorted(latencies_ms[:3])
     assert latencies_ms[2] > 2 * latencies_ms[0]

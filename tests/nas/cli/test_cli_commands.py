@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from cli_commands import TINY, Command
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -178,6 +179,39 @@ def test_devices_are_added_and_listed(command: Command, tmp_path: Path) -> None:
     listed = command("device", "list").out
     assert "local" in listed
     assert re.search(r"two-threads\W+onnxruntime\W+threads=2", listed)
+
+
+def test_a_remote_device_is_added(command: Command, tmp_path: Path) -> None:
+    options = ("--ssh", "pi@board:2222", "--identity", "key", "--python", "env/bin/python")
+    added = command("device", "add", "pi", *options, "--option", "graph_optimization=basic")
+    assert added.code == 0
+    stored = yaml.safe_load((tmp_path / "home" / "devices" / "pi.yaml").read_text())
+    assert stored == {
+        "backend": "onnxruntime",
+        "options": {"threads": 1, "graph_optimization": "basic"},
+        "ssh": "pi@board:2222",
+        "identity": str(Path("key").absolute()),
+        "python": "env/bin/python",
+    }
+    assert "pi" in command("device", "list").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--ssh", "-oProxyCommand=id"), "ssh takes user@host"),
+        (("--ssh", "a@b", "--python", "x;id"), "python is the path of a program"),
+        (("--option", "graph_optimization"), "--option takes KEY=VALUE"),
+        (("--option", "graph_optimization=true"), "cannot be True"),
+    ],
+)
+def test_wrong_devices_are_not_added(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    found = command("device", "add", "wrong", *arguments)
+    assert found.code == 2
+    assert sentence in found.err
+    assert not (tmp_path / "home" / "devices" / "wrong.yaml").exists()
 
 
 @pytest.mark.parametrize(("spearman", "error", "code"), [(0.99, 0.01, 0), (0.99, 0.2, 1), (0.5, 0.01, 1)])
