@@ -346,10 +346,10 @@ def unpack(document: Mapping[str, Any]) -> Any:
     return array.reshape(document["shape"]).copy()  # one that may be written to
 
 
-def sentence(error: BaseException) -> str:
-    """The first line of an error's message."""
+def sentence(error: BaseException | str) -> str:
+    """The first line of what an error says."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].strip() if lines else type(error).__name__
 
 
 # ------------------------------------------------------------------ the models on disk
