@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -20,7 +19,7 @@ from latency_predictors import Device, Failure, Measurement, measure
 from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
 from latency_predictors.devices.transports import Connection, LocalTransport, ProcessConnection, Transport
-from nas.testing.backends import every_operator
+from nas.testing.backends import endless, every_operator
 
 PROGRAM = Path(__file__).with_name("misbehaving_runner.py")
 
@@ -94,25 +93,6 @@ def test_a_network_that_hangs_is_given_up_in_time(device: Misbehaving, moment: s
     assert "gave no answer for 1 s" in hung.reason
     assert monotonic() - started < 60  # not an hour
     assert (len(first.samples_ms), len(last.samples_ms)) == (6, 6)
-
-
-def endless() -> bytes:
-    """A model that counts to 2**62."""
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["more"], ["go"]), helper.make_node("Add", ["sum", "sum"], ["next"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("more", TensorProto.BOOL, []), value("sum", TensorProto.FLOAT, [1])],
-        [value("go", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1])],
-    )
-    count = helper.make_node("Constant", [], ["count"], value=helper.make_tensor("c", TensorProto.INT64, [], [2**62]))
-    loop = helper.make_node("Loop", ["count", "", "input0"], ["output0"], body=body)
-    graph = helper.make_graph(
-        [count, loop], "g", [value("input0", TensorProto.FLOAT, [1])], [value("output0", TensorProto.FLOAT, [1])]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def test_a_model_without_end_on_the_real_runtime() -> None:
