@@ -19,7 +19,8 @@ from latency_predictors import Device, Failure, Measurement, measure
 from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
 from latency_predictors.devices.transports import Connection, LocalTransport, ProcessConnection, Transport
-from nas.testing.backends import endless, every_operator
+from nas.testing.backends import every_operator
+from nas.testing.endless import endless
 
 PROGRAM = Path(__file__).with_name("misbehaving_runner.py")
 

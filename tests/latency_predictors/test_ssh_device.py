@@ -22,7 +22,8 @@ from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
 from latency_predictors.devices.transports import DeviceError, SshTransport
-from nas.testing.backends import endless, every_operator, unknown_operator
+from nas.testing.backends import every_operator, unknown_operator
+from nas.testing.endless import endless
 from search_spaces import SearchSpace
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
