@@ -15,10 +15,11 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from latency_predictors.devices.backend import Array, Session, check_threads, import_runtime
-from latency_predictors.devices.local_session import LocalSession, sentence
+from latency_predictors.devices.local_session import LocalSession
 from latency_predictors.devices.models import inputs_of, outputs_of
 from latency_predictors.devices.native_output import on_standard_error
 from latency_predictors.devices.onnx_in_torch import OnnxInTorch
+from latency_predictors.devices.runner import sentence
 from latency_predictors.devices.static_backend import StaticBackend
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_predictors.devices.backend import Array, Input, Session
+from latency_predictors.devices.runner import sentence, stopwatch
 
 
 class LocalSession(Session):
@@ -38,12 +38,8 @@ class LocalSession(Session):
             raise ValueError(f"repeats is 1 or more, not {repeats}")
         self._check(inputs)
         with self._plain_errors(), self._timed_run(inputs) as run:
-            stamps_ns = np.empty(repeats + 1, dtype=np.int64)
-            stamps_ns[0] = perf_counter_ns()
-            for index in range(1, repeats + 1):
-                run()
-                stamps_ns[index] = perf_counter_ns()
-        return (stamps_ns[1:] - stamps_ns[:-1]) / 1e6
+            samples_ms: NDArray[np.float64] = stopwatch(run, repeats)
+        return samples_ms
 
     @abstractmethod
     def _outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -62,9 +58,3 @@ class LocalSession(Session):
             raise
         except Exception as error:  # the exceptions of the runtimes share no base class
             raise ValueError(f"{self._title} cannot run the model: {sentence(error)}") from error
-
-
-def sentence(error: Exception | str) -> str:
-    """The first line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

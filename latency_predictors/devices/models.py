@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto, defs, helper
 
 from latency_predictors.devices.backend import Input, Model
-from latency_predictors.devices.local_session import sentence
+from latency_predictors.devices.runner import sentence
 
 
 def read(model: Model, title: str) -> ModelProto:

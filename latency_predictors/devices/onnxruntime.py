@@ -18,6 +18,8 @@ from latency_predictors.devices.backend import (
 )
 from latency_predictors.devices.local_session import LocalSession
 
+_PROVIDERS = runner.PROVIDERS
+
 
 class OnnxRuntime(Backend):
     """ONNX Runtime, as `runner` does it on machines that have nothing else of this project.
@@ -44,7 +46,7 @@ class OnnxRuntime(Backend):
     ) -> None:
         self.threads = check_threads(self.name, threads)
         check_option(self.name, "graph_optimization", graph_optimization, runner.LEVELS)
-        check_option(self.name, "provider", provider, runner.PROVIDERS)
+        check_option(self.name, "provider", provider, _PROVIDERS)
         if not isinstance(spinning, bool):
             raise ValueError(f"option 'spinning' of backend 'onnxruntime' is true or false, got {spinning!r}")
         self._runtime = runner.OnnxRuntime(threads, graph_optimization, provider, spinning)
@@ -59,9 +61,11 @@ class OnnxRuntime(Backend):
 
 
 class _OnnxRuntimeSession(LocalSession):
+    """The runner's session, with its inputs checked."""
+
     def __init__(self, loaded: runner.OnnxRuntimeSession) -> None:
         super().__init__("ONNX Runtime", {name: Input(*value) for name, value in loaded.inputs.items()})
-        self._loaded = loaded
+        self._loaded, self._session = loaded, loaded.session
 
     def _outputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return self._loaded.run(inputs)

@@ -17,8 +17,9 @@ from latency_predictors.devices.backend import (
     check_threads,
     import_runtime,
 )
-from latency_predictors.devices.local_session import LocalSession, sentence
+from latency_predictors.devices.local_session import LocalSession
 from latency_predictors.devices.models import inputs_of, operators_named, outputs_of, unsupported
+from latency_predictors.devices.runner import sentence
 from latency_predictors.devices.static_backend import StaticBackend
 
 #: Of each precision: the word that the processor's capabilities have for it.

@@ -11,8 +11,9 @@ from typing import Any
 from onnx import ModelProto
 
 from latency_predictors.devices.backend import Array, Session, check_threads, import_runtime
-from latency_predictors.devices.local_session import LocalSession, sentence
+from latency_predictors.devices.local_session import LocalSession
 from latency_predictors.devices.models import inputs_of, operators_named, outputs_of, unsupported
+from latency_predictors.devices.runner import sentence
 from latency_predictors.devices.static_backend import StaticBackend
 
 

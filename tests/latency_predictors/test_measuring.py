@@ -51,8 +51,11 @@ class FakeRuntime(Transport):
     breaks: Container[int] = ()
     connections: int = 0
 
-    name = title = backend = where = "fake"
-    threads, tolerance = 1, 1e-4
+    name = backend = where = "fake"
+    threads, tolerance, title = 1, 1e-4, "the fake"
+
+    def make_backend(self) -> FakeRuntime:
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,9 +63,6 @@ class FakeRuntime(Transport):
 
     def version(self) -> str:
         return "1"
-
-    def make_backend(self) -> FakeRuntime:
-        return self
 
     def transport(self) -> FakeRuntime:
         return self
@@ -319,10 +319,7 @@ def test_a_network_with_wrong_outputs_is_never_timed() -> None:
     assert wrong.kind == "parity"
     assert "output0" in wrong.reason
     assert {model for model, _ in runtime.calls} == {"1", "3"}
-    with pytest.raises(
-        MeasuringError,
-        match=r"^1 of 3 networks could not be measured; network 2: fake computes other outputs than torch: 'output0'",
-    ):
+    with pytest.raises(MeasuringError, match=r"^1 of 3 networks could not be measured; network 2: .*'output0'"):
         runtime.measure(["1", "2", "3"], rounds=2)
 
 

@@ -39,7 +39,7 @@ def test_an_unknown_optimisation_level_names_the_nearest() -> None:
 def test_options_reach_the_session(spinning: bool, entry: str) -> None:
     backend = OnnxRuntime(threads=2, graph_optimization="basic", spinning=spinning)
     session = backend.prepare(timing_graph(every_operator()))
-    options = session._loaded.session.get_session_options()  # type: ignore[attr-defined]
+    options = session._session.get_session_options()  # type: ignore[attr-defined]
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
@@ -64,10 +64,10 @@ def test_a_provider_that_the_build_lacks_is_never_replaced_by_the_processor() ->
 
 def test_a_provider_that_runs_nothing_is_never_replaced_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Azure provider, which is in every build, has no operator of its own; ONNX Runtime would use the CPU's."""
-    from latency_predictors.devices import runner
+    from latency_predictors.devices import onnxruntime
 
     azure = ("AzureExecutionProvider", "onnxruntime")
-    monkeypatch.setitem(runner.PROVIDERS, "azure", azure)
+    monkeypatch.setitem(onnxruntime._PROVIDERS, "azure", azure)
     with pytest.raises(ValueError, match=r"ONNX Runtime cannot load the model: .*CPU"):
         OnnxRuntime(provider="azure").prepare(timing_graph(every_operator()))
 
