@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import search_spaces
-from latency_predictors import Bank, Calibration, Device, Measurement, calibrate, calibration, metrics, reference_set
+from latency_predictors import Bank, Calibration, Device, Measurement, calibrate, metrics, reference_set
+from latency_predictors.devices.engines import LocalEngine
+from latency_predictors.devices.measuring import TimingGraphs
 from latency_predictors.nonnegative import NonNegative
 from search_spaces import Architecture, SearchSpace
 
@@ -25,15 +27,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
     def measure(
-        device: Device, space: SearchSpace, architectures: list[Architecture], phase: str, **options: Any
-    ) -> list[Measurement]:
-        calls.append({"architectures": architectures, **options})
-        return [
+        engine: LocalEngine, device: Device, graphs: TimingGraphs, **options: Any
+    ) -> tuple[dict[str, Any], list[Measurement]]:
+        calls.append({"architectures": graphs.architectures, **options})
+        return {}, [
             Measurement(float(ms), float(ms), (float(ms),), 0.01, True)
-            for ms in 0.1 + space.macs(space.codes(architectures)) / 1e6
+            for ms in 0.1 + graphs.space.macs(graphs.space.codes(graphs.architectures)) / 1e6
         ]
 
-    monkeypatch.setattr(calibration, "measure_architectures", measure)
+    monkeypatch.setattr(LocalEngine, "measure", measure)
     return calls
 
 
