@@ -33,7 +33,7 @@ class Engine(ABC):
             device: where to measure.
             models: ONNX models; each is asked for when it is needed.
             progress: called now and then with the number of rounds done and planned.
-            protocol: as for `measuring.measure`.
+            protocol: see `measuring.Protocol`.
 
         Returns:
             The fingerprint of the device, taken where and when it was measured; and what `measuring.measure` gives.

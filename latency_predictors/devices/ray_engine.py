@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ ATTEMPTS = 3
 PROGRESS_SECONDS = 1.0
 #: How often to look whether a task that says nothing can still be run.
 LOOK_SECONDS = 5.0
+
+#: How long to wait for the head of a cluster.
+CONNECT_SECONDS = 10.0
+
+_GONE = "its node has left the Ray cluster"
 
 
 def resource_name(device: str) -> str:
@@ -69,6 +75,7 @@ class RayEngine(Engine):
             yield
             return
         try:
+            _check_open(os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address)
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             raise DeviceError(
@@ -79,6 +86,13 @@ class RayEngine(Engine):
             yield
         finally:
             ray.shutdown()
+
+
+def _check_open(address: str) -> None:
+    """Raise an `OSError` when nothing listens at `HOST:PORT`: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 class _Task:
@@ -100,21 +114,20 @@ class _Task:
 
     def results(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
         """Fingerprint and results of the first attempt that comes to its end."""
-        errors = self._ray.exceptions
+        errors, lost = self._ray.exceptions, ""
         self._check_declared("no node of the Ray cluster declares it")
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 return self._attempt(progress)
             except errors.RayTaskError as error:
                 raise self._told(error.cause) from error
             except errors.RayError as error:
-                self._check_declared("its node has left the Ray cluster")
-                if attempt == ATTEMPTS - 1:
-                    raise DeviceError(
-                        f"device {self._device.name!r}: the Ray worker that measured it was lost {ATTEMPTS} times, "
-                        f"see the logs of Ray on its node ({_first_line(error)})"
-                    ) from error
-        raise AssertionError("unreachable")
+                lost = _first_line(error)
+            self._check_declared(_GONE)
+        raise DeviceError(
+            f"device {self._device.name!r}: the Ray worker that measured it was lost {ATTEMPTS} times, see the logs of "
+            f"Ray on its node ({lost})"
+        )
 
     def _attempt(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
         steps = self._remote.remote(self._device.document(), self._models, self._protocol)
@@ -139,7 +152,7 @@ class _Task:
                 except StopIteration:
                     return
             else:  # a task whose resource is gone would wait for ever
-                self._check_declared("its node has left the Ray cluster")
+                self._check_declared(_GONE)
 
     def _check_declared(self, problem: str) -> None:
         amount = self._ray.cluster_resources().get(self._resource, 0)
@@ -163,6 +176,11 @@ class _Task:
             return ModuleNotFoundError(message, name=cause.name)
         if isinstance(cause, ValueError | OSError):
             return DeviceError(message)
+        if isinstance(cause, RuntimeError) and "failed to import" in str(cause):
+            return DeviceError(
+                f"on the Ray node of device {self._device.name!r} there is no Nasmyth of this release in the Python that "
+                f"runs Ray: pip install 'nasmyth[ray]' ({str(cause).strip().splitlines()[-1]})"
+            )
         return cause
 
 
