@@ -258,7 +258,7 @@ def test_engines_by_name() -> None:
     assert isinstance(engines.make("local"), LocalEngine)
     assert isinstance(engines.make("ray"), RayEngine)
     assert engines.names() == ["local", "ray"]
-    with pytest.raises(ValueError, match="no engine 'rai' .did you mean 'ray'"):
+    with pytest.raises(ValueError, match=r"no engine 'rai' .did you mean 'ray'"):
         engines.make("rai")
 
 
