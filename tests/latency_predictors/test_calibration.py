@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import search_spaces
-from latency_predictors import Bank, Calibration, Device, Measurement, calibrate, metrics, reference_set
+from latency_predictors import Bank, Calibration, Device, Failure, Measurement, calibrate, metrics, reference_set
 from latency_predictors.devices.engines import LocalEngine
 from latency_predictors.devices.measuring import TimingGraphs
 from latency_predictors.nonnegative import NonNegative
@@ -50,6 +50,16 @@ def test_a_real_calibration_has_everything(real: Calibration, tiny: SearchSpace)
     predicted_ms = real.predictor.predict(tiny.random_codes(50, np.random.default_rng(0))).mean_ms
     assert (predicted_ms > 0).all()
     assert (predicted_ms < 100).all()
+
+
+def test_networks_that_cannot_be_measured_are_one_sentence(tiny: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object, **__: object) -> tuple[dict[str, Any], list[Measurement | Failure]]:
+        good = Measurement(1.0, 1.0, (1.0,), 0.01, True)
+        return {}, [good, Failure("crash", "the process of x ended by SIGSEGV"), *[good] * 5]
+
+    monkeypatch.setattr(LocalEngine, "measure", measure)
+    with pytest.raises(ValueError, match=r"^1 of 7 networks could not be measured; network 2: .* SIGSEGV$"):
+        calibrate(tiny, Device("local"), samples=4, holdout=3)
 
 
 def test_errors_are_of_the_holdout_and_the_fit_is_of_the_reference(real: Calibration, tiny: SearchSpace) -> None:

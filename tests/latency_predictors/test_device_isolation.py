@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -21,6 +20,7 @@ from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
 from latency_predictors.devices.transports import Connection, LocalTransport, ProcessConnection, Transport
 from nas.testing.backends import every_operator
+from nas.testing.endless import endless
 
 PROGRAM = Path(__file__).with_name("misbehaving_runner.py")
 
@@ -96,25 +96,6 @@ def test_a_network_that_hangs_is_given_up_in_time(device: Misbehaving, moment: s
     assert (len(first.samples_ms), len(last.samples_ms)) == (6, 6)
 
 
-def endless() -> bytes:
-    """A model that counts to 2**62."""
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["more"], ["go"]), helper.make_node("Add", ["sum", "sum"], ["next"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("more", TensorProto.BOOL, []), value("sum", TensorProto.FLOAT, [1])],
-        [value("go", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1])],
-    )
-    count = helper.make_node("Constant", [], ["count"], value=helper.make_tensor("c", TensorProto.INT64, [], [2**62]))
-    loop = helper.make_node("Loop", ["count", "", "input0"], ["output0"], body=body)
-    graph = helper.make_graph(
-        [count, loop], "g", [value("input0", TensorProto.FLOAT, [1])], [value("output0", TensorProto.FLOAT, [1])]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
 def test_a_model_without_end_on_the_real_runtime() -> None:
     good = timing_graph(every_operator())
     hung, fine = measure(Device("local"), [endless(), good], rounds=2, max_seconds=0, visit_seconds=1)
@@ -169,6 +150,38 @@ def with_weights(size: int) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return bytes(model.SerializeToString())
+
+
+def test_a_killed_program_leaves_no_models_and_no_runner(tmp_path: Path) -> None:
+    program = (
+        "from latency_predictors.devices.client import Client\n"
+        "from latency_predictors.devices.transports import LocalTransport\n"
+        "client = Client(LocalTransport('onnxruntime'), 'onnxruntime', {})\n"
+        "print(client._connection.pid, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout
+        runner = int(process.stdout.readline())
+        assert list(tmp_path.glob("nasmyth-models-*"))
+        process.kill()
+    for _ in range(300):
+        if not list(tmp_path.glob("nasmyth-models-*")) and not runs(runner):
+            return
+        sleep(0.1)
+    raise AssertionError("the runner or its models are still there")
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # empty when it only waits to be reaped
+    except OSError:
+        return False
 
 
 # ------------------------------------------------------------------ one model in a fresh process

@@ -316,7 +316,7 @@ def test_a_network_with_wrong_outputs_is_never_timed() -> None:
     assert wrong.kind == "parity"
     assert "output0" in wrong.reason
     assert {model for model, _ in runtime.calls} == {"1", "3"}
-    with pytest.raises(MeasuringError, match=r"^1 of 3 networks could not be measured; network 2: output 'output0'"):
+    with pytest.raises(MeasuringError, match=r"^1 of 3 networks could not be measured; network 2: .*'output0'"):
         runtime.measure(["1", "2", "3"], rounds=2)
 
 

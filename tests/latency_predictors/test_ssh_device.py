@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_predictors import Device, Failure, Measurement, complete, measure
+from latency_predictors import Calibration, Device, Failure, Measurement, calibrate, complete, measure
 from latency_predictors.devices.fingerprint import fingerprint
-from latency_predictors.devices.sessions import DeviceSession
+from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
 from latency_predictors.devices.transports import DeviceError, SshTransport
 from nas.testing.backends import every_operator, unknown_operator
+from nas.testing.endless import endless
+from search_spaces import SearchSpace
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 GOOD = timing_graph(every_operator())
@@ -202,6 +204,23 @@ def test_a_crash_at_the_far_side_is_told_from_a_broken_connection(server: Server
     failed = [one for one in found if isinstance(one, Failure)]
     assert [(one.kind, "SIGSEGV" in one.reason, len(one.samples_ms)) for one in failed] == [("crash", True, 6)]
     assert [len(one.samples_ms) for one in found if isinstance(one, Measurement)] == [12, 12]
+
+
+def test_a_network_that_hangs_at_the_far_side_is_ended_there(server: Server) -> None:
+    hung, good = measure(server.device, [endless(), GOOD], rounds=2, max_seconds=0, visit_seconds=1)
+    assert isinstance(hung, Failure)
+    assert hung.kind == "timeout"
+    assert isinstance(good, Measurement)
+    wait(lambda: server.runners() == [])
+
+
+def test_a_far_device_is_calibrated_and_described(server: Server, tiny: SearchSpace, tmp_path: Path) -> None:
+    found = calibrate(tiny, server.device, samples=6, holdout=3, rounds=2, max_seconds=0)
+    found.save(tmp_path / "far.json")
+    assert Calibration.load(tmp_path / "far.json").device == server.device
+    needed = cost(server.device, GOOD)
+    assert 0 < needed.added_mb < needed.peak_mb
+    assert min(needed.load_ms, needed.first_ms) > 0
 
 
 # ------------------------------------------------------------------ what is refused, and what one is told
