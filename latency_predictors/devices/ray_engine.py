@@ -30,7 +30,6 @@ ATTEMPTS = 3
 PROGRESS_SECONDS = 1.0
 #: How often to look whether a task that says nothing can still be run.
 LOOK_SECONDS = 5.0
-
 #: How long to wait for the head of a cluster.
 CONNECT_SECONDS = 10.0
 
