@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from latency_predictors import metrics
 from latency_predictors.devices.device import Device
-from latency_predictors.devices.fingerprint import fingerprint
-from latency_predictors.devices.measuring import Measurement, Progress, Protocol, complete, measure_architectures
+from latency_predictors.devices.engines import Engine, LocalEngine
+from latency_predictors.devices.measuring import Measurement, Progress, Protocol, TimingGraphs, complete
 from latency_predictors.files import read_json, write_json
 from latency_predictors.predictor import LatencyPredictor
 from latency_predictors.record import Record, records_of
@@ -142,6 +142,7 @@ def calibrate(
     phase: str = "inference",
     seed: int = 0,
     progress: Progress | None = None,
+    engine: Engine | None = None,
     **protocol: Any,
 ) -> Calibration:
     """Measure a reference set on `device`, fit a predictor to it, and test it on other architectures.
@@ -158,6 +159,7 @@ def calibrate(
         phase: one of `space.phases`.
         seed: of the holdout, and of the order of the measurements.
         progress: as for `measure`.
+        engine: from where the device is measured, by default from this process.
         protocol: `rounds`, `repeats`, `max_seconds`, `target_error`, as for `measure`.
 
     Raises:
@@ -171,10 +173,9 @@ def calibrate(
         raise ValueError(f"predictor {predictor!r} needs {fitted.min_samples} samples or more, not {samples}")
     reference = reference_set(space, phase, samples)
     others = _others(space, reference, holdout, seed)
-    marks = fingerprint(device)
-    measured = complete(
-        measure_architectures(device, space, [*reference, *others], phase, progress=progress, **asdict(settings))
-    )
+    graphs = TimingGraphs(space, [*reference, *others], phase)
+    marks, results = (engine or LocalEngine()).measure(device, graphs, progress=progress, **asdict(settings))
+    measured = complete(results)
     reference_codes, holdout_codes = space.codes(reference), space.codes(others)
     fitted.calibrate(reference_codes, latencies_ms(measured[:samples]))
     holdout_ms = latencies_ms(measured[samples:])

@@ -85,20 +85,23 @@ def export(
     return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune)
 
 
-def verify(bundle: str | Path, device: str = "local", task: ImageClassification | None = None) -> Verification:
+def verify(
+    bundle: str | Path, device: str = "local", task: ImageClassification | None = None, engine: str = "local"
+) -> Verification:
     """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
 
-    A `task` that was given to `run` is given here too.
+    A `task` that was given to `run` is given here too; `engine` is as in a configuration.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
         UsageError: when there is no bundle.
     """
     from latency_predictors import Device
+    from latency_predictors.devices import engines
     from nas.export.bundle import Bundle
     from nas.export.verification import verify as verify_bundle
 
-    return verify_bundle(Bundle(Path(bundle)), Device.load(device), task)
+    return verify_bundle(Bundle(Path(bundle)), Device.load(device), task, engines.make(engine))
 
 
 def _loaded(config: RunConfig | str | Path, overrides: Sequence[str]) -> RunConfig:

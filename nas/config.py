@@ -151,12 +151,14 @@ class RunConfig(_Section):
     """Everything that a run depends on.
 
     `threads` are those of torch in training and evaluation, by default all cores; the threads of a device are its own.
+    With `engine: ray` each device is measured on the node of a Ray cluster that declares it as a resource.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     directory: str | None = None
     seed: int = 0
     devices: Annotated[list[str], Field(min_length=1)] = ["local"]
+    engine: Literal["local", "ray"] = "local"
     threads: Positive | None = None
     space: SpaceConfig = SpaceConfig()
     task: TaskConfig = TaskConfig()

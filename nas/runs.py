@@ -26,7 +26,7 @@ _FREE = (
 
 #: Keys on which each part of a run depends: once it exists, they may not change.
 _FIXED_BY = {
-    "calibration": ("seed", "space.", "calibration."),
+    "calibration": ("seed", "space.", "calibration.", "engine"),
     "supernet": ("seed", "space.", "task.", "training.", "threads"),
     "study": ("seed", "space.", "task.", "training.", "threads", "name", "devices", "search."),
 }

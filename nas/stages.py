@@ -15,6 +15,7 @@ import torch
 
 import search_spaces
 from latency_predictors import Bank, Calibration, Device, calibrate
+from latency_predictors.devices import engines
 from nas.config import RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
@@ -180,6 +181,7 @@ class Stages:
                 holdout=holdout,
                 seed=self.config.seed,
                 progress=advance,
+                engine=engines.make(self.config.engine),
                 max_seconds=self.config.calibration.max_seconds,
             )
         path = self.run.calibration_file(name)

@@ -151,7 +151,7 @@ def measure_documents(device: Mapping[str, Any], models: Sequence[bytes], **prot
     Args:
         device: `Device.document()`.
         models: ONNX models.
-        protocol: as for `measure`, without `progress`.
+        protocol: as for `measure`.
 
     Returns:
         The attributes of each `Measurement` or `Failure`, which `results.from_document` reads.
@@ -160,13 +160,13 @@ def measure_documents(device: Mapping[str, Any], models: Sequence[bytes], **prot
 
 
 class TimingGraphs(Sequence[bytes]):
-    """The timing graphs of architectures, each built when it is asked for: a thousand do not fit into memory."""
+    """The timing graphs of `architectures`, each built when it is asked for: a thousand do not fit into memory."""
 
     def __init__(self, space: SearchSpace, architectures: Sequence[Architecture], phase: str) -> None:
-        self._space, self._architectures, self._phase = space, architectures, phase
+        self.space, self.architectures, self.phase = space, architectures, phase
 
     def __len__(self) -> int:
-        return len(self._architectures)
+        return len(self.architectures)
 
     @overload
     def __getitem__(self, number: int) -> bytes: ...
@@ -176,8 +176,8 @@ class TimingGraphs(Sequence[bytes]):
         from latency_predictors.devices.timing_graph import timing_graph
 
         if isinstance(number, slice):
-            return TimingGraphs(self._space, self._architectures[number], self._phase)
-        return timing_graph(self._space.workload(self._architectures[number], self._phase))
+            return TimingGraphs(self.space, self.architectures[number], self.phase)
+        return timing_graph(self.space.workload(self.architectures[number], self.phase))
 
 
 class _Counter:

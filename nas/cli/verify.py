@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A directory made by 'nas export' or 'nas run'.")],
     device: Annotated[str, typer.Option(help="Where to run it; 'nas device list' shows the names.")] = "local",
+    engine: Annotated[str, typer.Option(help="What measures latency: local, or ray for a Ray cluster.")] = "local",
     json: JsonOption = False,
 ) -> None:
     """Run an exported network on a device: same outputs as torch, same accuracy, latency measured, limits met.
@@ -25,13 +26,14 @@ def verify(
     Exit code 1 when a check fails or a file of the bundle was changed.
     """
     from latency_predictors import Device
+    from latency_predictors.devices import engines
     from nas.cli.options import print_json, show
     from nas.errors import CheckFailed
     from nas.export.bundle import Bundle
     from nas.export.verification import verify as verify_bundle
     from nas.report.tables import verification_table
 
-    verification = verify_bundle(Bundle(bundle), Device.load(device))
+    verification = verify_bundle(Bundle(bundle), Device.load(device), engine=engines.make(engine))
     show(verification_table(verification.checks), verification.test_accuracy)
     if json:
         print_json(verification.document())

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latency_predictors import Device, complete, measure
+from latency_predictors import Device, complete
+from latency_predictors.devices.engines import Engine, LocalEngine
 from latency_predictors.devices.sessions import DeviceSession
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.config import TaskConfig
@@ -80,14 +81,24 @@ class Verifier:
         device: where the model runs.
         task: the images, when they are not those that the bundle's own configuration names.
         seed: of the random inputs of the parity check, and of the order of measurements.
+        engine: from where latency is measured, by default from this process; outputs and accuracy come from the
+            device's runtime here when it is not reached over ssh.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, task: ImageClassification | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        task: ImageClassification | None = None,
+        seed: int = 0,
+        engine: Engine | None = None,
+    ) -> None:
         bundle.check_files()
         self.bundle, self.device, self.task, self.seed = bundle, device, task, seed
+        self.engine = engine or LocalEngine()
         self.measured: dict[str, float] = {}
 
     def run(self) -> Verification:
@@ -154,9 +165,8 @@ class Verifier:
         references = known["references"] if known else []
         graphs = [self._reference_graph(reference["values"]) for reference in references]
         models = [self.bundle.model, *graphs]
-        measurement, *others = complete(
-            measure(self.device, models, rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS)
-        )
+        _, results = self.engine.measure(self.device, models, rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS)
+        measurement, *others = complete(results)
         self.measured |= {
             "latency_ms": measurement.latency_ms,
             "median_ms": measurement.median_ms,
@@ -213,10 +223,12 @@ def _speed(drift: float) -> str:
     return f"{abs(drift - 1):.0%} {'slower' if drift > 1 else 'faster'} than when it was calibrated"
 
 
-def verify(bundle: Bundle, device: Device, task: ImageClassification | None = None) -> Verification:
+def verify(
+    bundle: Bundle, device: Device, task: ImageClassification | None = None, engine: Engine | None = None
+) -> Verification:
     """Check outputs, accuracy, latency, limits and size of `bundle` on `device`.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
     """
-    return Verifier(bundle, device, task).run()
+    return Verifier(bundle, device, task, engine=engine).run()

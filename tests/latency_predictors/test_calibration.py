@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 
 import search_spaces
-from latency_predictors import (
-    Bank,
-    Calibration,
-    Device,
-    Failure,
-    Measurement,
-    calibrate,
-    calibration,
-    metrics,
-    reference_set,
-)
+from latency_predictors import Bank, Calibration, Device, Failure, Measurement, calibrate, metrics, reference_set
+from latency_predictors.devices.engines import LocalEngine
+from latency_predictors.devices.measuring import TimingGraphs
 from latency_predictors.nonnegative import NonNegative
 from search_spaces import Architecture, SearchSpace
 
@@ -35,15 +27,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
     def measure(
-        device: Device, space: SearchSpace, architectures: list[Architecture], phase: str, **options: Any
-    ) -> list[Measurement]:
-        calls.append({"architectures": architectures, **options})
-        return [
+        engine: LocalEngine, device: Device, graphs: TimingGraphs, **options: Any
+    ) -> tuple[dict[str, Any], list[Measurement]]:
+        calls.append({"architectures": graphs.architectures, **options})
+        return {}, [
             Measurement(float(ms), float(ms), (float(ms),), 0.01, True)
-            for ms in 0.1 + space.macs(space.codes(architectures)) / 1e6
+            for ms in 0.1 + graphs.space.macs(graphs.space.codes(graphs.architectures)) / 1e6
         ]
 
-    monkeypatch.setattr(calibration, "measure_architectures", measure)
+    monkeypatch.setattr(LocalEngine, "measure", measure)
     return calls
 
 
@@ -61,11 +53,11 @@ def test_a_real_calibration_has_everything(real: Calibration, tiny: SearchSpace)
 
 
 def test_networks_that_cannot_be_measured_are_one_sentence(tiny: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(*_: object, **__: object) -> list[Measurement | Failure]:
+    def measure(*_: object, **__: object) -> tuple[dict[str, Any], list[Measurement | Failure]]:
         good = Measurement(1.0, 1.0, (1.0,), 0.01, True)
-        return [good, Failure("crash", "the process of x ended by SIGSEGV"), *[good] * 5]
+        return {}, [good, Failure("crash", "the process of x ended by SIGSEGV"), *[good] * 5]
 
-    monkeypatch.setattr(calibration, "measure_architectures", measure)
+    monkeypatch.setattr(LocalEngine, "measure", measure)
     with pytest.raises(ValueError, match=r"^1 of 7 networks could not be measured; network 2: .* SIGSEGV$"):
         calibrate(tiny, Device("local"), samples=4, holdout=3)
 

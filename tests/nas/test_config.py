@@ -63,6 +63,7 @@ def test_an_unknown_key_that_is_near_to_nothing_lists_the_known_ones(tmp_path: P
         ("name: 5", "name", "valid string"),
         ("name: a/b", "name", "match pattern"),
         ("name: ..", "name", "match pattern"),
+        ("engine: rai", "engine", "'local' or 'ray'"),
         ("devices: local", "devices", "valid list"),
         ("devices: []", "devices", "at least 1 item"),
         ("devices: [1]", "devices.0", "valid string"),

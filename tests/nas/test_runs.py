@@ -55,6 +55,7 @@ FIXED: list[tuple[dict[str, Any], str, object, object]] = [
     ({"space": {"options": {"head": 32}}}, "space.options.head", None, 32),
     ({"task": {"augmentation": {"flip": True, "scale": 0.1}}}, "task.augmentation.scale", 0.2, 0.1),
     ({"calibration": {"samples": 11}}, "calibration.samples", 10, 11),
+    ({"engine": "ray"}, "engine", "local", "ray"),
 ]
 
 

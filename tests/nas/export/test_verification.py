@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 import torch
 
-from latency_predictors import Device
+from latency_predictors import Device, Failure, Measurement, complete
+from latency_predictors.devices.engines import LocalEngine
 from nas.errors import CheckFailed
 from nas.export import verification as module
 from nas.export.bundle import Bundle, write_bundle
@@ -133,13 +134,28 @@ def test_unknown_device_is_measured_but_not_compared(bundle: Bundle, device: Dev
     assert "drift" not in found.measured
 
 
+class Elsewhere(LocalEngine):
+    """Another machine, where everything takes a thousand times as long."""
+
+    def measure(self, *arguments: Any, **options: Any) -> tuple[dict[str, Any], list[Measurement | Failure]]:
+        mark, found = super().measure(*arguments, **options)
+        return mark, [replace(result, latency_ms=1000 * result.latency_ms) for result in complete(found)]
+
+
+def test_latency_is_that_of_the_engine(bundle: Bundle, device: Device) -> None:
+    here, elsewhere = verify(bundle, device).measured, verify(bundle, device, engine=Elsewhere()).measured
+    for figure in ("latency_ms", "drift"):
+        assert elsewhere[figure] > 100 * here[figure]
+    assert elsewhere["accuracy"] == here["accuracy"]
+
+
 def test_changed_file_stops_before_anything_runs(
     bundle: Bundle, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr(module, "measure", never)
+    monkeypatch.setattr(module.LocalEngine, "measure", never)
     (bundle.path / "weights.safetensors").write_bytes(Path(bundle.path / "model.onnx").read_bytes())
     with pytest.raises(CheckFailed, match=r"weights\.safetensors was changed"):
         verify(bundle, device)

@@ -1,0 +1,226 @@
+"""Measuring on the node of a Ray cluster to which a device belongs.
+
+A device is a custom resource of one node. Each measuring is a task that takes the whole resource, so that two never run
+at the same time, whoever starts them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from latency_predictors.devices.backend import import_runtime
+from latency_predictors.devices.device import Device
+from latency_predictors.devices.engines import Engine
+from latency_predictors.devices.fingerprint import fingerprint
+from latency_predictors.devices.measuring import Progress, Protocol, measure_documents
+from latency_predictors.devices.results import Failure, Measurement, from_document
+from latency_predictors.devices.transports import DeviceError
+
+#: How often a measuring is begun whose worker or node is lost.
+ATTEMPTS = 3
+#: How often the node tells how far it is: seldom, since telling takes time of the machine that is measured.
+PROGRESS_SECONDS = 1.0
+#: How often to look whether a task that says nothing can still be run.
+LOOK_SECONDS = 5.0
+#: How long to wait for the head of a cluster.
+CONNECT_SECONDS = 10.0
+
+_GONE = "its node has left the Ray cluster"
+
+
+def resource_name(device: str) -> str:
+    """The custom resource that the node of `device` declares, with the amount 1."""
+    return f"nasmyth_device_{device}"
+
+
+@dataclass(frozen=True)
+class RayEngine(Engine):
+    """Measures as a Ray task on the node that declares the device.
+
+    A process that is connected to Ray already stays so; else it is connected for the time of measuring.
+
+    Attributes:
+        address: of the cluster. `auto` is that in the environment variable RAY_ADDRESS, or the one of this machine.
+    """
+
+    address: str = "auto"
+
+    def measure(
+        self, device: Device, models: Sequence[bytes], *, progress: Progress | None = None, **protocol: Any
+    ) -> tuple[dict[str, Any], list[Measurement | Failure]]:
+        """As for `Engine.measure`. A measuring whose worker is lost is begun anew, three times at most; what the lost
+        one had timed is not used.
+
+        Raises:
+            DeviceError: also when there is no cluster, no node of it declares the device, or its node is lost.
+        """
+        ray = import_runtime("ray", "'nasmyth[ray]'")
+        Protocol(**protocol)  # wrong numbers are told here, before anything is sent
+        with self._connected(ray):
+            task = _Task(ray, device, [ray.put(model) for model in models], protocol)
+            return task.results(progress)
+
+    @contextmanager
+    def _connected(self, ray: Any) -> Iterator[None]:
+        if ray.is_initialized():
+            yield
+            return
+        try:
+            _check_open(os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address)
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DeviceError(
+                "no Ray cluster can be reached: start one here with `ray start --head`, or join this machine to one "
+                f"with `ray start --address=HOST:PORT` ({_first_line(error)})"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _check_open(address: str) -> None:
+    """Raise an `OSError` when nothing listens at `HOST:PORT`: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
+class _Task:
+    """One measuring, sent to the cluster as often as it takes.
+
+    Args:
+        ray: the module.
+        device: what to measure.
+        models: references to the models in Ray's store: the node fetches each when it needs it.
+        protocol: how to measure.
+    """
+
+    def __init__(self, ray: Any, device: Device, models: Sequence[Any], protocol: Mapping[str, Any]) -> None:
+        self._ray, self._device, self._models, self._protocol = ray, device, models, protocol
+        self._resource = resource_name(device.name)
+        # Ray's own retries would join the progress of one attempt to the results of another.
+        options = {"num_cpus": 0, "resources": {self._resource: 1}, "max_retries": 0, "num_returns": "streaming"}
+        self._remote = ray.remote(**options)(_measure_here)
+
+    def results(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
+        """Fingerprint and results of the first attempt that comes to its end."""
+        errors, lost = self._ray.exceptions, ""
+        self._check_declared("no node of the Ray cluster declares it")
+        for _ in range(ATTEMPTS):
+            try:
+                return self._attempt(progress)
+            except errors.RayTaskError as error:
+                raise self._told(error.cause) from error
+            except errors.RayError as error:
+                lost = _first_line(error)
+            self._check_declared(_GONE)
+        raise DeviceError(
+            f"device {self._device.name!r}: the Ray worker that measured it was lost {ATTEMPTS} times, see the logs of "
+            f"Ray on its node ({lost})"
+        )
+
+    def _attempt(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
+        steps = self._remote.remote(self._device.document(), self._models, self._protocol)
+        try:
+            for step in self._steps(steps):
+                if "results" in step:
+                    return step["fingerprint"], [from_document(found) for found in step["results"]]
+                if progress is not None:
+                    progress(step["done"], step["planned"])
+        except BaseException:
+            self._ray.cancel(steps, force=True)  # else it would hold the device
+            raise
+        raise self._ray.exceptions.RaySystemError("the task ended without results")
+
+    def _steps(self, steps: Any) -> Iterator[dict[str, Any]]:
+        """What the node tells, as it comes."""
+        while True:
+            ready, _ = self._ray.wait([steps], timeout=LOOK_SECONDS)
+            if ready:
+                try:
+                    yield self._ray.get(next(steps))
+                except StopIteration:
+                    return
+            else:  # a task whose resource is gone would wait for ever
+                self._check_declared(_GONE)
+
+    def _check_declared(self, problem: str) -> None:
+        amount = self._ray.cluster_resources().get(self._resource, 0)
+        name, declared = self._device.name, json.dumps({self._resource: 1})
+        if not amount:
+            address = self._ray.get_runtime_context().gcs_address
+            raise DeviceError(
+                f"device {name!r}: {problem}; on the machine of the device run "
+                f"`ray start --address={address} --resources='{declared}'`"
+            )
+        if amount != 1:
+            raise DeviceError(
+                f"device {name!r}: the nodes of the Ray cluster declare {amount:g} of it; a device is one, on one "
+                f"node: --resources='{declared}'"
+            )
+
+    def _told(self, cause: BaseException) -> BaseException:
+        """What went wrong on the node, as an error of the kind that it would have been here."""
+        message = f"on the Ray node of device {self._device.name!r}: {cause}"
+        if isinstance(cause, ModuleNotFoundError):
+            return ModuleNotFoundError(message, name=cause.name)
+        if isinstance(cause, ValueError | OSError):
+            return DeviceError(message)
+        if isinstance(cause, RuntimeError) and "failed to import" in str(cause):
+            return DeviceError(
+                f"on the Ray node of device {self._device.name!r} there is no Nasmyth of this release in the Python that "
+                f"runs Ray: pip install 'nasmyth[ray]' ({str(cause).strip().splitlines()[-1]})"
+            )
+        return cause
+
+
+class _Fetched(Sequence[bytes]):
+    """Models in Ray's store, each fetched when it is asked for: a thousand do not fit into memory."""
+
+    def __init__(self, ray: Any, references: Sequence[Any]) -> None:
+        self._ray, self._references = ray, references
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._ray.get(self._references[number])
+
+
+def _measure_here(
+    device: Mapping[str, Any], models: Sequence[Any], protocol: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The task: how far it is (`done` and `planned` rounds), again and again; at last `fingerprint` and `results`."""
+    ray = import_runtime("ray", "'nasmyth[ray]'")
+    reached = {"done": 0, "planned": 0}
+
+    def progress(done: int, planned: int) -> None:
+        reached.update(done=done, planned=planned)
+
+    def work() -> dict[str, Any]:
+        # Ray gives its workers a low priority (RAY_worker_niceness), which the device's runner inherits.
+        mark = fingerprint(Device(**device)) | {"niceness": os.nice(0)}
+        return {
+            "fingerprint": mark,
+            "results": measure_documents(device, _Fetched(ray, models), progress=progress, **protocol),
+        }
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(work)
+        while not wait([found], PROGRESS_SECONDS).done:
+            if reached["planned"]:
+                yield dict(reached)
+        yield found.result()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
