@@ -40,14 +40,16 @@ from search_spaces import Architecture, SearchSpace
 
 NETWORKS = 12
 FINETUNE_EPOCHS = 3.0
-#: Strategy, and share of the time of a first phase on the largest network.
-AT_EQUAL_TIME = {
-    "sandwich, first phase": ("sandwich", 0.5),
-    "sandwich": ("sandwich", 0.0),
-    "attentive, first phase": ("attentive", 0.5),
-    "single path": ("single_path", 0.0),
-    "single path, first phase": ("single_path", 0.5),
-    "progressive shrinking": ("progressive_shrinking", 0.0),
+#: Strategy, its options, and the share of the time that a first phase on the largest network gets.
+AT_EQUAL_TIME: dict[str, tuple[str, dict[str, Any], float]] = {
+    "sandwich, first phase": ("sandwich", {"distillation_weight": 1.0}, 0.5),
+    "the same, half of the loss from the labels": ("sandwich", {"distillation_weight": 0.5}, 0.5),
+    "the same, three random paths": ("sandwich", {"distillation_weight": 0.5, "random_paths": 3}, 0.5),
+    "attentive, first phase": ("attentive", {}, 0.5),
+    "single path, first phase": ("single_path", {}, 0.5),
+    "progressive shrinking": ("progressive_shrinking", {}, 0.0),
+    "sandwich": ("sandwich", {}, 0.0),
+    "single path": ("single_path", {}, 0.0),
 }
 
 
@@ -151,8 +153,9 @@ def at_equal_time(bench: Bench, name: str, seed: int) -> None:
     """A strategy for the time that the default training took for its epochs."""
     if (name, seed) in bench.done():
         return
-    strategy, share = AT_EQUAL_TIME[name]
-    config = TrainingConfig.model_validate({**quiet(bench).model_dump(), "strategy": {"name": strategy}})
+    strategy, options, share = AT_EQUAL_TIME[name]
+    chosen = {"strategy": {"name": strategy, "options": options}}
+    config = TrainingConfig.model_validate({**quiet(bench).model_dump(), **chosen})
     budget = next(row["cpu_seconds"] for row in read(bench.rows) if (row["part"], row["seed"]) == ("inherited", seed))
     trained = train_for(bench.space, bench.task, config, budget, share, seed)
     accuracies = tested(bench, bench.evaluator(trained.supernet, seed))
