@@ -32,7 +32,8 @@ def verify(
     from nas.report.tables import verification_table
 
     verification = verify_bundle(Bundle(bundle), Device.load(device))
-    show(verification_table(verification.checks), verification.test_accuracy)
+    notes = (f"{name}: {note}" for name, note in verification.notes.items())
+    show(verification_table(verification.checks), *notes, verification.test_accuracy)
     if json:
         print_json(verification.document())
     if not verification.passed:
