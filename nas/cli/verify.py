@@ -32,8 +32,7 @@ def verify(
     from nas.report.tables import verification_table
 
     verification = verify_bundle(Bundle(bundle), Device.load(device))
-    notes = (f"{name}: {note}" for name, note in verification.notes.items())
-    show(verification_table(verification.checks), *notes, verification.test_accuracy)
+    show(verification_table(verification.checks), *verification.remarks)
     if json:
         print_json(verification.document())
     if not verification.passed:

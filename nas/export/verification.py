@@ -63,10 +63,11 @@ class Verification:
         return ", ".join(check.name for check in self.checks if not check.passed)
 
     @property
-    def test_accuracy(self) -> str:
-        """The accuracy on test images in a sentence; empty when there were no images."""
+    def remarks(self) -> list[str]:
+        """Sentences on what was measured and is not judged: quantities beside latency, accuracy on test images."""
         found = self.measured.get("test_accuracy")
-        return "" if found is None else f"accuracy on test images, which nothing else has used: {found:.2%}"
+        accuracy = [] if found is None else [f"accuracy on test images, which nothing else has used: {found:.2%}"]
+        return [*(f"{name}: {note}" for name, note in self.notes.items()), *accuracy]
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
