@@ -172,10 +172,11 @@ class Stages:
             UsageError: when a metric is unknown or a limit cannot be read.
             ValueError: when a device cannot measure a quantity; nothing was measured then.
         """
-        wanted, files = (
-            wanted_quantities(self.config),
-            {name: self.run.calibration_file(name) for name in self.config.devices},
-        )
+        files = {name: self.run.calibration_file(name) for name in self.config.devices}
+        for name, file in files.items():
+            if not file.exists():
+                Device.load(name)  # a device that is unknown is said first
+        wanted = wanted_quantities(self.config)
         missing = {name: missing_quantities(file, self.space, wanted[name]) for name, file in files.items()}
         check_devices(missing)
         for name, file in files.items():

@@ -102,9 +102,9 @@ class Probe(ABC):
 
     def close(self) -> None:
         """Remove the models from the device, and end the runner."""
-        if self._runner is not None:
+        if self._digests:
             with suppress(Stopped, ValueError):
-                self._runner.forget(sorted(self._digests.values()))
+                self._insist(lambda: self._running().forget(sorted(self._digests.values())))
         self._end()
         self._transport.close()
 
