@@ -33,6 +33,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -712,13 +713,19 @@ def supervise(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str], factory: Factory = onnxruntime_only) -> int:
-    """`[supervise] FOLDER`: serve with the models in FOLDER."""
+    """`[supervise] FOLDER [temporary]`: serve with the models in FOLDER, which is removed at the end when it is temporary.
+
+    Whoever asks removes a temporary folder too; it is for the case that he is gone when standard input ends.
+    """
     if arguments[:1] == ["supervise"]:
         return supervise(arguments[1:])
     try:
         serve(factory, Path(arguments[0]).expanduser())
     except BrokenPipeError:  # whoever asked is gone
-        os._exit(1)
+        return 1
+    finally:
+        if arguments[1:] == ["temporary"]:
+            shutil.rmtree(arguments[0], ignore_errors=True)
     return 0
 
 

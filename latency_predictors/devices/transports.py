@@ -157,10 +157,10 @@ class ProcessConnection(Connection):
 
     def close(self) -> None:
         self._selector.close()
-        with suppress(OSError):
-            self._input.close()
         self._process.kill()  # nothing is in its memory that anybody needs
         self._process.wait()
+        with suppress(OSError):
+            self._input.close()
         self._output.close()
         self._errors.close()
 
@@ -194,7 +194,7 @@ class LocalTransport(Transport):
 
     def __init__(self, backend: str, store: Path | None = None) -> None:
         self._folder = None if store else tempfile.TemporaryDirectory(prefix="nasmyth-models-")
-        self._store = str(store) if store else self._folder.name if self._folder else ""
+        self._store = [str(store)] if store else [self._folder.name, "temporary"] if self._folder else []
         self._program = (
             [str(Path(runner.__file__).resolve())] if backend in _ALONE else ["-m", "latency_predictors.devices.worker"]
         )
@@ -202,7 +202,7 @@ class LocalTransport(Transport):
     def connect(self) -> Connection:
         # The process finds the same modules as this one, wherever this one was told to look.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        return ProcessConnection([sys.executable, "-P", *self._program, self._store], environment)
+        return ProcessConnection([sys.executable, "-P", *self._program, *self._store], environment)
 
     def close(self) -> None:
         if self._folder:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,38 @@ def with_weights(size: int) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return bytes(model.SerializeToString())
+
+
+def test_a_killed_program_leaves_no_models_and_no_runner(tmp_path: Path) -> None:
+    program = (
+        "from latency_predictors.devices.client import Client\n"
+        "from latency_predictors.devices.transports import LocalTransport\n"
+        "client = Client(LocalTransport('onnxruntime'), 'onnxruntime', {})\n"
+        "print(client._connection.pid, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout
+        runner = int(process.stdout.readline())
+        assert list(tmp_path.glob("nasmyth-models-*"))
+        process.kill()
+    for _ in range(300):
+        if not list(tmp_path.glob("nasmyth-models-*")) and not runs(runner):
+            return
+        sleep(0.1)
+    raise AssertionError("the runner or its models are still there")
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # empty when it only waits to be reaped
+    except OSError:
+        return False
 
 
 # ------------------------------------------------------------------ one model in a fresh process
