@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_predictors import metrics
+from latency_predictors.devices import quantities
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.engines import Engine, LocalEngine
 from latency_predictors.devices.measuring import Measurement, Progress, Protocol, TimingGraphs, complete
+from latency_predictors.devices.quantities import LATENCY, Reading
 from latency_predictors.files import read_json, write_json
+from latency_predictors.fit import Fit
 from latency_predictors.predictor import LatencyPredictor
 from latency_predictors.record import Record, records_of
 from latency_predictors.reference_set import reference_set
@@ -42,7 +45,8 @@ class Calibration:
         errors: of the predictor on the holdout, see `metrics.errors`.
         macs_spearman: rank correlation of MACs with the same measurements: what no calibration gives.
         protocol: how it was measured.
-        seconds: from the first network built to the predictor fitted.
+        seconds: from the first network built to the predictor fitted; of latency alone.
+        others: what was measured of the same networks beside latency, by the names of the quantities.
     """
 
     device: Device
@@ -56,6 +60,54 @@ class Calibration:
     macs_spearman: float
     protocol: Protocol
     seconds: float
+    others: Mapping[str, Fit] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> dict[str, Fit]:
+        """All quantities by name, latency first."""
+        reference, holdout = (
+            tuple(Reading(found.latency_ms, found.samples_ms) for found in some)
+            for some in (self.reference, self.holdout)
+        )
+        latency = Fit(LATENCY, self.predictor, reference, holdout, self.errors, self.macs_spearman)
+        return {LATENCY.name: latency, **self.others}
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Which of these quantities were not measured yet."""
+        return [name for name in dict.fromkeys(names) if name not in self.fits]
+
+    def with_quantities(
+        self, names: Iterable[str], max_seconds: float = 60.0, progress: Progress | None = None
+    ) -> Calibration:
+        """This calibration with further quantities, measured of the same networks and predicted in the same way.
+
+        Args:
+            names: see `quantities.names`; those that it has already are left alone.
+            max_seconds: bounds the time as for `quantities.measure`.
+            progress: as for `quantities.measure`.
+
+        Raises:
+            ValueError: when a quantity is unknown or cannot be measured on the device.
+        """
+        missing = self.missing(names)
+        space, phase, split = self.predictor.space, self.predictor.phase, len(self.reference)
+        architectures = space.architectures(np.concatenate([self.reference_codes, self.holdout_codes]))
+        graphs = TimingGraphs(space, architectures, phase)
+        rows = quantities.measure(
+            self.device, graphs, missing, seed=self.protocol.seed, max_seconds=max_seconds, progress=progress
+        )
+        added = {}
+        for name in missing:
+            readings = [row[name] for row in rows]
+            added[name] = Fit.of(
+                quantities.get(name),
+                get(self.predictor.name)(space, phase),
+                self.reference_codes,
+                readings[:split],
+                self.holdout_codes,
+                readings[split:],
+            )
+        return replace(self, others={**self.others, **added})
 
     @property
     def stable(self) -> bool:
@@ -97,6 +149,7 @@ class Calibration:
                 "predictor": self.predictor.document(),
                 "reference": _measured(space, self.reference_codes, self.reference),
                 "holdout": _measured(space, self.holdout_codes, self.holdout),
+                "quantities": {name: fit.document() for name, fit in self.others.items()},
             },
         )
 
@@ -128,6 +181,10 @@ class Calibration:
                 data["macs_spearman"],
                 Protocol(**data["protocol"]),
                 data["seconds"],
+                {  # files of earlier releases know of latency only
+                    name: Fit.from_document(name, fit, predictor.space)
+                    for name, fit in data.get("quantities", {}).items()
+                },
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not hold a calibration: {error!r}") from error

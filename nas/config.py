@@ -111,7 +111,8 @@ class TrainingConfig(_Section):
 
 
 class CalibrationConfig(_Section):
-    """How many networks are measured on the device: to fit the latency predictor, and to test it."""
+    """How many networks are measured on the device: to fit the predictors, and to test them. After `max_seconds` no more
+    rounds are added to the first ones: of latency, and of what objectives and limits name beside it."""
 
     predictor: str = "nonnegative"
     samples: Annotated[int, Field(ge=3)] = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,8 @@ import torch
 import search_spaces
 from latency_predictors import Bank, Calibration, Device, calibrate
 from latency_predictors.devices import engines
+from latency_predictors.devices.quantities import LATENCY
+from nas.calibrating import check_devices, measure_quantities, missing_quantities, say_errors, wanted_quantities
 from nas.config import RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
@@ -133,7 +135,10 @@ class Stages:
     @cached_property
     def metrics(self) -> list[Metric]:
         """Everything that is recorded of a candidate."""
-        predictors = {name: calibration.predictor for name, calibration in self.calibrations.items()}
+        predictors = {
+            device: {name: fit.predictor for name, fit in calibration.fits.items()}
+            for device, calibration in self.calibrations.items()
+        }
         return [ACCURACY, *cheap_metrics(self.space, predictors)]
 
     @cached_property
@@ -162,16 +167,32 @@ class Stages:
             yield
 
     def calibrate(self) -> None:
-        """Measure some networks on every device and fit its latency predictor."""
-        for name in self.config.devices:
-            file = self.run.calibration_file(name)
-            if file.exists():
-                self._keep_measurements(Calibration.load(file, self.space))  # a crash may have come before it
-            else:
+        """Measure some networks on every device and fit its predictors; what was measured before is left alone.
+
+        Raises:
+            UsageError: when a metric is unknown or a limit cannot be read.
+            ValueError: when a device cannot measure a quantity; nothing was measured then.
+        """
+        files = {name: self.run.calibration_file(name) for name in self.config.devices}
+        for name, file in files.items():
+            if not file.exists():
+                Device.load(name)  # a device that is unknown is said first
+        wanted = wanted_quantities(self.config)
+        missing = {name: missing_quantities(file, self.space, wanted[name]) for name, file in files.items()}
+        check_devices(missing)
+        for name, file in files.items():
+            if not file.exists():
                 self.calibrate_device(name, self.config.calibration.samples, self.config.calibration.holdout)
+                continue
+            calibration = Calibration.load(file, self.space)
+            self._keep_measurements(calibration)  # a crash may have come before it
+            if missing[name]:
+                self._measure_quantities(calibration, wanted[name])
 
     def calibrate_device(self, name: str, samples: int, holdout: int) -> Calibration:
-        """Measure `samples` networks to fit the predictor and `holdout` others to test it."""
+        """Measure `samples` networks to fit the predictors and `holdout` others to test them."""
+        wanted = wanted_quantities(self.config).get(name, [])
+        check_devices({name: wanted})
         with self.reporter.progress(f"calibrate {name}") as advance:
             calibration = calibrate(
                 self.space,
@@ -193,13 +214,12 @@ class Stages:
                 f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
                 f"'nas device check {name}' says what to do"
             )
-        errors = calibration.errors
-        self.reporter.say(
-            f"{name}: {samples} networks measured, on {holdout} others rank correlation {errors['spearman']:.3f} "
-            f"(MACs alone {calibration.macs_spearman:.3f}), median error {errors['mdape']:.1f} %, "
-            f"{100 * errors['coverage90']:.0f} % inside the 90 % interval"
-        )
-        return calibration
+        say_errors(self.reporter, name, calibration.fits[LATENCY.name])
+        return self._measure_quantities(calibration, wanted)
+
+    def _measure_quantities(self, calibration: Calibration, wanted: Sequence[str]) -> Calibration:
+        file, max_seconds = self.run.calibration_file(calibration.device.name), self.config.calibration.max_seconds
+        return measure_quantities(calibration, wanted, file, max_seconds, self.reporter)
 
     def _keep_measurements(self, calibration: Calibration) -> None:
         """Add to the banks of the run and of the user what they do not have yet."""
@@ -335,8 +355,16 @@ class Stages:
         )
 
     def evaluations(self) -> list[Evaluation]:
-        """All evaluated networks."""
-        return evaluations(load(self.run.journal_file))
+        """All evaluated networks, with the cheap metrics that were not known yet when they were evaluated."""
+        found = evaluations(load(self.run.journal_file))
+        cheap = {metric.name for metric in self.metrics if metric.values}
+        if not any(cheap - evaluation.metrics.keys() for evaluation in found):
+            return found
+        rows = record(self.metrics, self.space.codes([evaluation.architecture for evaluation in found]))
+        return [
+            replace(evaluation, metrics={**row, **evaluation.metrics})
+            for evaluation, row in zip(found, rows, strict=True)
+        ]
 
     @property
     def searched(self) -> bool:

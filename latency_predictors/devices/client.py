@@ -35,7 +35,8 @@ class RefusedError(ValueError):
     """The runner could not do what it was asked for.
 
     Attributes:
-        kind: `model` when the runtime cannot load or run the model, `disk` when the model cannot be stored.
+        kind: `model` when the runtime cannot load or run the model, `disk` when the model cannot be stored, `energy`
+            when nothing tells the energy.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -181,6 +182,23 @@ class Client:
         number = self._send("time", seconds, order=list(order), repeats=repeats)
         while "done" not in (answer := self._receive(number, seconds)):
             yield answer["visit"], answer["samples_ms"]
+
+    def meter(self, command: Sequence[str]) -> None:
+        """Choose what tells energy: a program with its arguments, or the processor's own counters when it is empty.
+
+        Raises:
+            RefusedError: when it cannot be read.
+        """
+        self._ask("meter", START_SECONDS, command=list(command))
+
+    def energy(self, slot: int, burst_seconds: float, seconds: float) -> float:
+        """Millijoule of one run of the model in `slot`, which has run before, from a burst of runs.
+
+        Raises:
+            RefusedError: when the meter cannot be read, or the runtime cannot run the model.
+        """
+        answer = self._ask("energy", seconds, slot=slot, burst_s=burst_seconds)
+        return float(answer["energy_mj"])
 
     def release(self) -> None:
         """Unload all models."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Device:
         identity: file of the private key for ssh.
         known_hosts: file of the host keys for ssh.
         python: the far side's Python.
+        energy_command: a program on the device's machine, and its arguments, that prints the joules of a power meter
+            so far each time it is run; without one the processor's own counters (RAPL) are read.
 
     Raises:
         ValueError: when the name has other characters, backend or options are unknown or impossible, or the machine
@@ -58,10 +60,12 @@ class Device:
     identity: str | None = None
     known_hosts: str | None = None
     python: str = "python3"
+    energy_command: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         object.__setattr__(self, "options", dict(self.options))
+        object.__setattr__(self, "energy_command", _checked_command(self.energy_command))
         self.make_backend()
         self._check_far_side()
 
@@ -89,6 +93,8 @@ class Device:
     def document(self) -> dict[str, Any]:
         """The device as JSON values; what is as by default in the optional fields is left out."""
         known = {"name": self.name, "backend": self.backend, "options": dict(self.options)}
+        if self.energy_command:
+            known["energy_command"] = list(self.energy_command)
         return known | {key: getattr(self, key) for key, default in _FAR_SIDE.items() if getattr(self, key) != default}
 
     def save(self) -> Path:
@@ -145,7 +151,7 @@ class Device:
         if not all(isinstance(value, str) for value in far_side.values()):
             raise ValueError(f"the device file {path} must give {', '.join(far_side)} as text")
         try:
-            return cls(name, str(data["backend"]), options, **far_side)
+            return cls(name, str(data["backend"]), options, **far_side, energy_command=data.get("energy_command", ()))
         except ValueError as error:
             raise ValueError(f"the device file {path} is wrong: {error}") from error
 
@@ -159,9 +165,16 @@ class Device:
 _FAR_SIDE = {
     item.name: item.default for item in fields(Device) if item.name in ("ssh", "identity", "known_hosts", "python")
 }
-_KEYS = ("backend", "options", *_FAR_SIDE)
+_KEYS = ("backend", "options", *_FAR_SIDE, "energy_command")
 
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"a device's name is made of letters, digits, '_' and '-', not {name!r}")
+
+
+def _checked_command(command: Any) -> tuple[str, ...]:
+    texts = isinstance(command, list | tuple) and all(isinstance(word, str) and "\0" not in word for word in command)
+    if not texts or (command and not command[0]):
+        raise ValueError(f"energy_command is a list: a program and its arguments, all texts, not {command!r}")
+    return tuple(command)

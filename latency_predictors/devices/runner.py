@@ -10,6 +10,8 @@ the syntax of Python 3.9. It reads one JSON object a line from standard input an
     prepare  slot, hash                                 inputs, load_ms, memory_mb, peak_mb
     run      slot, inputs                               outputs, run_ms, peak_mb; the inputs are those timed from now on
     time     order (slots), repeats                     for each slot one line `visit`, `samples_ms`, then `done`
+    meter    command                                    nothing; what tells energy from now on: a program, or RAPL
+    energy   slot, burst_s                              energy_mj (of one run), runs
     release                                             nothing; all networks are unloaded
     forget   hashes                                     nothing; their files are removed
     fingerprint                                         fingerprint
@@ -58,7 +60,7 @@ class Refused(Exception):
     """A request that cannot be carried out.
 
     Attributes:
-        kind: a word for programs: `protocol`, `missing`, `model`, `disk`, `request`.
+        kind: a word for programs: `protocol`, `missing`, `model`, `disk`, `energy`, `request`.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -331,6 +333,96 @@ def memory_mb() -> tuple[float, float]:
     return peak, peak
 
 
+# ------------------------------------------------------------------ energy
+
+#: Where Linux tells the energy that the processor has used (RAPL; AMD's processors have it too).
+POWERCAP = Path("/sys/class/powercap")
+#: A meter that takes longer to be read is refused.
+METER_SECONDS = 5.0
+
+
+class Rapl:
+    """The counters of processor packages and of memory; the other ones are parts of these, or contain them.
+
+    Args:
+        root: the folder of the counters.
+    """
+
+    def __init__(self, root: Path) -> None:
+        zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if self._counts(_read(zone / "name"))]
+        if not zones:
+            raise Refused("energy", f"there is no energy counter (RAPL) in {root}; add a device with an energy_command")
+        self._last_uj = {zone: self._number(zone / "energy_uj") for zone in zones}
+        self._total_uj = 0
+
+    def joules(self) -> float:
+        """Since this object was made; asked for at least once each time that a counter goes round."""
+        for zone, last_uj in self._last_uj.items():
+            now_uj = self._number(zone / "energy_uj")
+            around = now_uj < last_uj
+            self._total_uj += now_uj - last_uj + (self._number(zone / "max_energy_range_uj") if around else 0)
+            self._last_uj[zone] = now_uj
+        return self._total_uj / 1e6
+
+    @staticmethod
+    def _counts(name: str) -> bool:
+        return name.startswith("package") or name == "dram"
+
+    @staticmethod
+    def _number(path: Path) -> int:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError) as error:
+            advice = f": run 'chmod a+r {path}' as root" if isinstance(error, PermissionError) else ""
+            raise Refused("energy", f"the energy counter {path} cannot be read{advice}") from error
+
+
+class MeterProgram:
+    """A program that prints the joules of a power meter so far, as the last word of its output.
+
+    Args:
+        command: program and arguments; no shell is involved.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+
+    def joules(self) -> float:
+        """What it prints now."""
+        try:
+            done = subprocess.run(
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=METER_SECONDS, check=True
+            )
+            joules = float(done.stdout.split()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            reason = getattr(error, "strerror", None) or "it must end well and print one number, the joules so far"
+            raise Refused("energy", f"the energy_command {self._command[0]!r} failed: {reason}") from error
+        if not np.isfinite(joules):
+            raise Refused("energy", f"the energy_command {self._command[0]!r} printed {joules}")
+        return joules
+
+
+def energy(session: Any, inputs: Mapping[str, Any], meter: Any, seconds: float, alive: Callable[[], None]) -> Any:
+    """Millijoule of one run, and the number of runs: of a burst of at least `seconds` after one run to warm up.
+
+    A meter that takes long to read gets a burst ten times as long, since it counts while it is read.
+    """
+    warm_up_ms = max(float(session.time(inputs, 1)[0]), 1e-6)
+    repeats, runs = max(1, int(10 / warm_up_ms)), 0
+    asked = time.monotonic()
+    before = meter.joules()
+    started = time.monotonic()
+    seconds = max(seconds, 10 * (started - asked))
+    while time.monotonic() - started < seconds:
+        alive()
+        session.time(inputs, repeats)
+        runs += repeats
+    joules = meter.joules() - before
+    if not joules > 0:
+        raise Refused("energy", f"the energy meter did not go up while a network ran for {seconds:.3g} s")
+    return 1000 * joules / runs, runs
+
+
 # ------------------------------------------------------------------ arrays and hashes on the wire
 
 
@@ -378,7 +470,7 @@ class Store:
         if not path.exists():
             return False
         os.utime(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        return _hash(path) == digest
 
     def add(self, digest: str, data: bytes, first: bool, last: bool) -> None:
         """Write a part; the file takes its name when all of it is there and its hash is right."""
@@ -398,7 +490,7 @@ class Store:
 
     @staticmethod
     def _finish(part: Path, path: Path, digest: str) -> None:
-        if hashlib.sha256(part.read_bytes()).hexdigest() != digest:
+        if _hash(part) != digest:
             part.unlink()
             raise Refused("request", "an uploaded model has another hash than announced")
         part.replace(path)
@@ -415,6 +507,15 @@ class Store:
                     path.unlink()
             except OSError:  # another runner was quicker
                 pass
+
+
+def _hash(path: Path) -> str:
+    """By small parts: once a large block was freed, glibc keeps the next ones, and the memory of a model seems larger."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 16):
+            found.update(part)
+    return found.hexdigest()
 
 
 # ------------------------------------------------------------------ the program
@@ -435,6 +536,7 @@ class Runner:
         self._engine: Any = None
         self._sessions: dict[int, Any] = {}
         self._inputs: dict[int, dict[str, Any]] = {}
+        self._meter: Any = None
         self._number: Any = None
         self._watchdog = Watchdog(None)
         self.running = True
@@ -516,6 +618,16 @@ class Runner:
             gc.enable()
         return {"done": True}
 
+    def meter(self, request: Request) -> dict[str, Any]:
+        self._meter = MeterProgram(request["command"]) if request["command"] else Rapl(POWERCAP)
+        self._meter.joules()
+        return {}
+
+    def energy(self, request: Request) -> dict[str, Any]:
+        session, inputs = self._sessions[request["slot"]], self._inputs[request["slot"]]
+        energy_mj, runs = energy(session, inputs, self._meter, request["burst_s"], self._watchdog.restart)
+        return {"energy_mj": energy_mj, "runs": runs}
+
     def release(self, request: Request) -> dict[str, Any]:
         self._sessions.clear()
         self._inputs.clear()
@@ -530,7 +642,7 @@ _METHODS: Mapping[str, Callable[[Runner, Request], dict[str, Any]]] = {
     method.__name__: method
     for method in (
         Runner.hello, Runner.fingerprint, Runner.offer, Runner.upload, Runner.forget, Runner.prepare, Runner.run,
-        Runner.time, Runner.release, Runner.shutdown,
+        Runner.time, Runner.meter, Runner.energy, Runner.release, Runner.shutdown,
     )
 }  # fmt: skip
 

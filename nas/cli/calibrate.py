@@ -22,7 +22,10 @@ def calibrate(
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a few networks of the configuration's space on a device, fit the predictor, test it on others."""
+    """Measure a few networks of the configuration's space on a device, fit the predictor, test it on others.
+
+    Beside latency this is done for the quantities that objectives and limits name, such as peak_memory_mb.DEVICE.
+    """
     from nas.cli.options import print_json, show
     from nas.config import load
     from nas.errors import UsageError
@@ -49,5 +52,13 @@ def calibrate(
                 "macs_spearman": calibration.macs_spearman,
                 "stable": calibration.stable,
                 "seconds": calibration.seconds,
+                "quantities": {
+                    name: {
+                        "unit": fit.quantity.unit,
+                        "errors": dict(fit.errors),
+                        "macs_spearman": fit.macs_spearman,
+                    }
+                    for name, fit in calibration.fits.items()
+                },
             }
         )

@@ -41,13 +41,23 @@ def add(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Further option of the backend, such as graph_optimization=disabled."),
     ] = None,
+    energy_command: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROGRAM",
+            help="Prints the joules of a power meter so far, on the device's machine; no shell runs it.",
+        ),
+    ] = None,
 ) -> None:
     """Describe a device: a runtime with its options, on this machine or on one that ssh reaches."""
+    import shlex
+
     from latency_predictors import Device
     from nas.cli.options import show
 
     options = {"threads": threads} | dict(map(_key_and_value, option or []))
-    device = Device(name, backend, options, ssh, _absolute(identity), _absolute(known_hosts), python)
+    meter = shlex.split(energy_command or "")
+    device = Device(name, backend, options, ssh, _absolute(identity), _absolute(known_hosts), python, meter)
     show(f"device {name}: {device.save()}")
 
 

@@ -37,7 +37,7 @@ def run(
         front_table(result.report),
         network_table(result.report.space, result.bundle.architecture),
         verification_table(verification.checks),
-        verification.test_accuracy,
+        *verification.remarks,
         f"network {result.bundle.path}\nreport  {result.path / 'report.html'}",
     )
     if json:

@@ -34,7 +34,7 @@ def verify(
     from nas.report.tables import verification_table
 
     verification = verify_bundle(Bundle(bundle), Device.load(device), engine=engines.make(engine))
-    show(verification_table(verification.checks), verification.test_accuracy)
+    show(verification_table(verification.checks), *verification.remarks)
     if json:
         print_json(verification.document())
     if not verification.passed:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from latency_predictors.fit import Fit
 from nas.config import FinetuneConfig
 from nas.export.bundle import Bundle, check_target, write_bundle
 from nas.export.finetuning import FineTuned, FineTuner
@@ -16,6 +17,7 @@ from nas.search.metrics import ACCURACY
 from nas.search.worker import Evaluation
 from nas.stages import Stages, versions
 from search_spaces import Architecture
+from search_spaces.space import Codes
 
 REFERENCES = 3
 
@@ -75,7 +77,7 @@ def export_network(
     return write_bundle(path, to_onnx(network, inputs), network, chosen.architecture, manifest)
 
 
-def _device(stages: Stages, name: str, codes: Any) -> dict[str, Any]:
+def _device(stages: Stages, name: str, codes: Codes) -> dict[str, Any]:
     """What was predicted for a device, and some networks that tell later how fast the machine then is."""
     calibration = stages.calibrations[name]
     prediction = calibration.predictor.predict(codes)
@@ -86,8 +88,16 @@ def _device(stages: Stages, name: str, codes: Any) -> dict[str, Any]:
         "mean_ms": float(prediction.mean_ms[0]),
         "low_ms": float(prediction.low_ms[0]),
         "high_ms": float(prediction.high_ms[0]),
+        "quantities": {quantity: _predicted(fit, codes) for quantity, fit in calibration.others.items()},
         "references": [
             {"values": architecture.values, "latency_ms": measurement.latency_ms}
             for architecture, measurement in zip(architectures, calibration.reference[:REFERENCES], strict=True)
         ],
     }
+
+
+def _predicted(fit: Fit, codes: Codes) -> dict[str, Any]:
+    """What was predicted of a quantity beside latency."""
+    prediction = fit.predictor.predict(codes)
+    ends = {"mean": prediction.mean_ms, "low": prediction.low_ms, "high": prediction.high_ms}
+    return {"unit": fit.quantity.unit, **{name: float(value[0]) for name, value in ends.items()}}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from latency_predictors import Device, complete
+from latency_predictors.devices import quantities
 from latency_predictors.devices.engines import Engine, LocalEngine
+from latency_predictors.devices.quantities import LATENCY, Reading
 from latency_predictors.devices.sessions import DeviceSession
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.config import TaskConfig
@@ -29,6 +31,8 @@ PARITY = 1e-4
 LATENCY_TOLERANCE = 0.1
 SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
 MEASURING_SECONDS = 30.0
+#: Metrics of no device of which verification finds the values anew.
+_MEASURED = ("accuracy", "size_mb")
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,15 @@ class Verification:
         device: its name.
         checks: each passed or not.
         measured: figures by name: `latency_ms`, `median_ms`, `repeat_error`, `drift`, `accuracy`, `test_accuracy`,
-            `model_mb`, `parity`.
+            `size_mb`, `parity`, and quantities of the device that limits or the calibration name, such as
+            `peak_memory_mb`.
+        notes: what was measured beside latency against what was predicted, for people; limits alone judge it.
     """
 
     device: str
     checks: tuple[Check, ...]
     measured: dict[str, float]
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -57,20 +64,23 @@ class Verification:
         return ", ".join(check.name for check in self.checks if not check.passed)
 
     @property
-    def test_accuracy(self) -> str:
-        """The accuracy on test images in a sentence; empty when there were no images."""
+    def remarks(self) -> list[str]:
+        """Sentences on what was measured and is not judged: quantities beside latency, accuracy on test images."""
         found = self.measured.get("test_accuracy")
-        return "" if found is None else f"accuracy on test images, which nothing else has used: {found:.2%}"
+        accuracy = [] if found is None else [f"accuracy on test images, which nothing else has used: {found:.2%}"]
+        return [*(f"{name}: {note}" for name, note in self.notes.items()), *accuracy]
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         checks = [asdict(check) for check in self.checks]
-        return {"device": self.device, "passed": self.passed, "checks": checks, "measured": self.measured}
+        found = {"measured": self.measured, "notes": self.notes}
+        return {"device": self.device, "passed": self.passed, "checks": checks, **found}
 
     @classmethod
     def from_document(cls, data: dict[str, Any]) -> Verification:
         """Inverse of `document`."""
-        return cls(data["device"], tuple(Check(**check) for check in data["checks"]), data["measured"])
+        checks = tuple(Check(**check) for check in data["checks"])
+        return cls(data["device"], checks, data["measured"], data.get("notes", {}))
 
 
 class Verifier:
@@ -99,14 +109,15 @@ class Verifier:
         bundle.check_files()
         self.bundle, self.device, self.task, self.seed = bundle, device, task, seed
         self.engine = engine or LocalEngine()
-        self.measured: dict[str, float] = {}
+        self.measured: dict[str, float] = {"size_mb": len(bundle.model) / 1e6}
+        self.notes: dict[str, str] = {}
 
     def run(self) -> Verification:
         """Make all checks; a failed one does not stop the others."""
         with DeviceSession(self.device, self.bundle.model) as session:
             outputs = [*self._parity(session), *self._accuracy(session)]
-        checks = [*outputs, *self._latency(), *self._limits(), self._size()]
-        return Verification(self.device.name, tuple(checks), self.measured)
+        checks = [*outputs, *self._latency(), *self._quantities(), *self._limits(), self._size()]
+        return Verification(self.device.name, tuple(checks), self.measured, self.notes)
 
     def _parity(self, session: DeviceSession) -> Iterator[Check]:
         network = self.bundle.network()
@@ -189,6 +200,31 @@ class Verifier:
         architecture = Architecture(self.bundle.space.name, tuple(values.items()))
         return timing_graph(self.bundle.space.workload(architecture))
 
+    def _quantities(self) -> Iterator[Check]:
+        """Measure again what was calibrated or is limited on this device; a check only where that cannot be done."""
+        predicted = self.bundle.manifest["devices"].get(self.device.name, {}).get("quantities", {})
+        limited = [name for name, _, device in self._limited() if device == self.device.name]
+        able = []
+        for name in dict.fromkeys([*predicted, *limited]):
+            if name == LATENCY.name:
+                continue
+            try:
+                quantities.check(self.device, [name])
+            except ValueError as error:
+                yield Check(f"{name} on {self.device.name}", False, "a measurement", str(error))
+            else:
+                able.append(name)
+        (readings,) = quantities.measure(
+            self.device, [self.bundle.model], able, seed=self.seed, max_seconds=MEASURING_SECONDS
+        )
+        for name, reading in readings.items():
+            self.measured[name] = reading.value
+            self.notes[f"{name} on {self.device.name}"] = _against(reading, name, predicted.get(name))
+
+    def _limited(self) -> list[tuple[str, str, str]]:
+        """Name, dot and device of the limited metrics."""
+        return [limit.metric.partition(".") for limit in map(parse, self.bundle.manifest["limits"])]
+
     def _limits(self) -> Iterator[Check]:
         for limit in map(parse, self.bundle.manifest["limits"]):
             found = self._found(limit)
@@ -196,24 +232,30 @@ class Verifier:
                 yield Check(f"limit on {limit.metric}", limit.violation(found) <= 0, str(limit), f"{found:.4g}")
 
     def _found(self, limit: Limit) -> float | None:
-        """What is now known of a limited metric; nothing of the latency on other devices."""
-        kind, _, device = limit.metric.partition(".")
-        if kind == "latency_ms":
-            return self.measured["latency_ms"] if device == self.device.name else None
-        if kind == "accuracy":
-            return self.measured.get("accuracy")
+        """What is now known of a limited metric; nothing of other devices, and of what could not be measured."""
+        name, _, device = limit.metric.partition(".")
+        if device:
+            return self.measured.get(name) if device == self.device.name else None
+        if name in _MEASURED:
+            return self.measured.get(name)
         return float(self.bundle.manifest["metrics"][limit.metric])
 
     def _size(self) -> Check:
-        found = len(self.bundle.model) / 1e6
-        expected = self.bundle.manifest["weights_mb"]
-        self.measured["model_mb"] = found
+        found, expected = self.measured["size_mb"], self.bundle.manifest["weights_mb"]
         return Check(
             "size of model.onnx",
             found <= expected * (1 + SIZE_TOLERANCE) + GRAPH_MB,
             f"about {expected:.3g} MB of weights",
             f"{found:.3g} MB",
         )
+
+
+def _against(reading: Reading, name: str, predicted: Mapping[str, Any] | None) -> str:
+    """What was measured, and what had been predicted."""
+    found = f"{reading.value:.4g} {quantities.get(name).unit} measured"
+    if predicted is None:
+        return found
+    return f"{found}, {predicted['mean']:.4g} predicted ({predicted['low']:.4g} to {predicted['high']:.4g})"
 
 
 def _speed(drift: float) -> str:

@@ -35,31 +35,33 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationData:
-    """Measured and predicted latencies of one device, in milliseconds.
+    """One quantity of one device, measured and predicted, in the unit that its name ends with.
 
     Attributes:
         device: its name.
         predictor: name of the predictor.
-        reference_measured_ms: of the networks that the predictor was fitted to, shape (r,).
-        reference_predicted_ms: of the same networks.
-        holdout_measured_ms: of networks that were not used for fitting, shape (h,).
-        holdout_predicted_ms: of the same networks.
-        holdout_low_ms: lower end of their 90 % intervals.
-        holdout_high_ms: upper end.
+        reference_measured: of the networks that the predictor was fitted to, shape (r,).
+        reference_predicted: of the same networks.
+        holdout_measured: of networks that were not used for fitting, shape (h,).
+        holdout_predicted: of the same networks.
+        holdout_low: lower end of their 90 % intervals.
+        holdout_high: upper end.
         errors: on the holdout: `spearman`, `kendall`, `mdape` (%), `coverage90` (0 to 1).
-        macs_spearman: rank correlation of MACs alone with the measured latency, for comparison.
+        macs_spearman: rank correlation of MACs alone with the measured values, for comparison.
+        quantity: its name, such as `latency_ms`.
     """
 
     device: str
     predictor: str
-    reference_measured_ms: Floats
-    reference_predicted_ms: Floats
-    holdout_measured_ms: Floats
-    holdout_predicted_ms: Floats
-    holdout_low_ms: Floats
-    holdout_high_ms: Floats
+    reference_measured: Floats
+    reference_predicted: Floats
+    holdout_measured: Floats
+    holdout_predicted: Floats
+    holdout_low: Floats
+    holdout_high: Floats
     errors: Mapping[str, float]
     macs_spearman: float
+    quantity: str = "latency_ms"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from latency_predictors.calibration import latencies_ms
+from latency_predictors import Calibration
+from latency_predictors.fit import Fit, values
 from nas.config import TrainingConfig
 from nas.export.bundle import Bundle
 from nas.export.verification import Verification
@@ -29,7 +30,11 @@ def gather(stages: Stages) -> ReportData:
         limits={limit.metric: limit.value for limit in stages.limits if limit.sign > 0},
         evaluations=tuple(evaluations),
         space=space,
-        calibrations=tuple(_calibration(stages, name) for name in stages.config.devices),
+        calibrations=tuple(
+            _calibration(name, calibration, fit)
+            for name, calibration in stages.calibrations.items()
+            for fit in calibration.fits.values()
+        ),
         training=tuple(
             TrainingRow(row["step"], row["epoch"], row["seconds"], row["losses"]) for row in training["epochs"]
         ),
@@ -74,6 +79,8 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     verification = _verification(stages)
     if verification and "test_accuracy" in verification.measured:
         facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
+    if verification:
+        facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
     for name, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
         facts[f"device {name}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
@@ -89,21 +96,21 @@ def _finetuning_fact(run: Run) -> dict[str, str]:
     return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
 
 
-def _calibration(stages: Stages, name: str) -> CalibrationData:
-    calibration = stages.calibrations[name]
-    reference = calibration.predictor.predict(calibration.reference_codes)
-    holdout = calibration.predictor.predict(calibration.holdout_codes)
+def _calibration(device: str, calibration: Calibration, fit: Fit) -> CalibrationData:
+    reference = fit.predictor.predict(calibration.reference_codes)
+    holdout = fit.predictor.predict(calibration.holdout_codes)
     return CalibrationData(
-        device=name,
-        predictor=calibration.predictor.name,
-        reference_measured_ms=latencies_ms(calibration.reference),
-        reference_predicted_ms=reference.mean_ms,
-        holdout_measured_ms=latencies_ms(calibration.holdout),
-        holdout_predicted_ms=holdout.mean_ms,
-        holdout_low_ms=holdout.low_ms,
-        holdout_high_ms=holdout.high_ms,
-        errors=calibration.errors,
-        macs_spearman=calibration.macs_spearman,
+        device=device,
+        predictor=fit.predictor.name,
+        reference_measured=values(fit.reference),
+        reference_predicted=reference.mean_ms,
+        holdout_measured=values(fit.holdout),
+        holdout_predicted=holdout.mean_ms,
+        holdout_low=holdout.low_ms,
+        holdout_high=holdout.high_ms,
+        errors=fit.errors,
+        macs_spearman=fit.macs_spearman,
+        quantity=fit.quantity.name,
     )
 
 

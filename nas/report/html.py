@@ -104,7 +104,11 @@ def _sections(data: ReportData) -> list[tuple[str, str, str]]:
         ("chosen", "The chosen network", _chosen(data, data.chosen) if data.chosen else ""),
         ("front", "The Pareto front", _front(data)),
         ("progress", "Progress of the search", _progress(data)),
-        ("latency", "Latency prediction", "".join(map(_calibration, data.calibrations, range(len(data.calibrations))))),
+        (
+            "latency",
+            "Prediction on the device",
+            "".join(map(_calibration, data.calibrations, range(len(data.calibrations)))),
+        ),
         ("importance", "Which choices matter", _importance(data)),
         ("training", "Training", _training(data)),
     ]
@@ -204,14 +208,15 @@ def _calibration(calibration: CalibrationData, index: int) -> str:
     ]
     facts = [
         ("predictor", calibration.predictor),
-        ("measured to calibrate", f"{len(calibration.reference_measured_ms)} networks"),
-        ("measured to check", f"{len(calibration.holdout_measured_ms)} networks"),
+        ("measured to calibrate", f"{len(calibration.reference_measured)} networks"),
+        ("measured to check", f"{len(calibration.holdout_measured)} networks"),
         *errors,
         ("Spearman of MACs alone", f"{calibration.macs_spearman:.3f}"),
     ]
     caption = "Errors are of networks that the predictor has not seen. Bars are its 90 % intervals."
     figure = _plot(f"latency-{index}", plots.calibration_figure(calibration), caption)
-    return f'<h3>{escape(calibration.device)}</h3><div class="grid">{figure}<div>{_facts(facts)}</div></div>'
+    name = labels.metric(f"{calibration.quantity}.{calibration.device}").text
+    return f'<h3>{escape(name)}</h3><div class="grid">{figure}<div>{_facts(facts)}</div></div>'
 
 
 def _importance(data: ReportData) -> str:

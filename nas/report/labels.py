@@ -10,7 +10,7 @@ from nas.report.data import Objective
 from search_spaces import Architecture, SearchSpace
 
 _UNITS = {"_ms": "ms", "_mb": "MB", "_mj": "mJ", "_m": "M"}
-_WORDS = {"macs": "MACs"}
+_WORDS = {"macs": "MACs", "load": "load time", "first": "first inference"}
 
 
 @dataclass(frozen=True)

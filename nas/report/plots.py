@@ -162,15 +162,17 @@ def progress_figure(data: ReportData) -> go.Figure:
 
 
 def calibration_figure(calibration: CalibrationData) -> go.Figure:
-    """Predicted against measured latency of one device, with the 90 % intervals of networks not used for fitting."""
-    figure = _figure(440, "measured latency, ms", "predicted latency, ms")
+    """Predicted against measured values of one device, with the 90 % intervals of networks not used for fitting."""
+    metric = labels.metric(calibration.quantity)
+    title, unit = metric.title[:1].lower() + metric.title[1:], metric.unit
+    figure = _figure(440, f"measured {title}", f"predicted {title}")
     both = np.concatenate(
         [
-            calibration.reference_measured_ms,
-            calibration.reference_predicted_ms,
-            calibration.holdout_measured_ms,
-            calibration.holdout_low_ms,
-            calibration.holdout_high_ms,
+            calibration.reference_measured,
+            calibration.reference_predicted,
+            calibration.holdout_measured,
+            calibration.holdout_low,
+            calibration.holdout_high,
         ]
     )
     pad = 0.04 * float(np.ptp(both)) or 0.04 * float(both.max())
@@ -184,13 +186,13 @@ def calibration_figure(calibration: CalibrationData) -> go.Figure:
         hoverinfo="skip",
     )
     figure.add_scatter(
-        x=calibration.holdout_measured_ms,
-        y=calibration.holdout_predicted_ms,
+        x=calibration.holdout_measured,
+        y=calibration.holdout_predicted,
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": calibration.holdout_high_ms - calibration.holdout_predicted_ms,
-            "arrayminus": calibration.holdout_predicted_ms - calibration.holdout_low_ms,
+            "array": calibration.holdout_high - calibration.holdout_predicted,
+            "arrayminus": calibration.holdout_predicted - calibration.holdout_low,
             "thickness": 1.3,
             "width": 3,
             "color": _SKY,
@@ -198,17 +200,17 @@ def calibration_figure(calibration: CalibrationData) -> go.Figure:
         mode="markers",
         marker={"color": _BLUE, "size": 8},
         name="held out, with 90 % interval",
-        customdata=np.stack([calibration.holdout_low_ms, calibration.holdout_high_ms], axis=1),
-        hovertemplate="measured %{x:.4g} ms<br>predicted %{y:.4g} ms<br>"
-        "interval %{customdata[0]:.4g} to %{customdata[1]:.4g} ms<extra></extra>",
+        customdata=np.stack([calibration.holdout_low, calibration.holdout_high], axis=1),
+        hovertemplate=f"measured %{{x:.4g}} {unit}<br>predicted %{{y:.4g}} {unit}<br>"
+        f"interval %{{customdata[0]:.4g}} to %{{customdata[1]:.4g}} {unit}<extra></extra>",
     )
     figure.add_scatter(
-        x=calibration.reference_measured_ms,
-        y=calibration.reference_predicted_ms,
+        x=calibration.reference_measured,
+        y=calibration.reference_predicted,
         mode="markers",
         marker={"symbol": "square-open", "color": _VERMILLION, "size": 9, "line": {"width": 2}},
         name="used for calibration",
-        hovertemplate="measured %{x:.4g} ms<br>predicted %{y:.4g} ms<extra></extra>",
+        hovertemplate=f"measured %{{x:.4g}} {unit}<br>predicted %{{y:.4g}} {unit}<extra></extra>",
     )
     figure.update_xaxes(range=ends)
     figure.update_yaxes(range=ends)

@@ -65,20 +65,21 @@ def network_table(space: SearchSpace, architecture: Architecture, phase: str | N
 
 
 def calibration_table(calibration: Calibration) -> Table:
-    """The error of a predictor on networks that it was not fitted to."""
+    """The errors of a device's predictors on networks that they were not fitted to, one column a quantity."""
     table = Table(title=f"{calibration.device.name}: {calibration.predictor.name} on networks it has not seen")
-    for heading in ("", "value"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    errors = calibration.errors
+    fits = calibration.fits.values()
+    table.add_column("")
+    for fit in fits:
+        table.add_column(Text(fit.quantity.name if len(calibration.fits) > 1 else "value"), justify="right")
     rows = {
-        "networks fitted to / tested on": f"{len(calibration.reference)} / {len(calibration.holdout)}",
-        "rank correlation (Spearman)": f"{errors['spearman']:.3f}",
-        "the same of MACs alone": f"{calibration.macs_spearman:.3f}",
-        "median error": f"{errors['mdape']:.1f} %",
-        "inside the 90 % interval": f"{errors['coverage90']:.0%}",
-        "repeat error of the measurements": f"{calibration.holdout[0].repeat_error:.1%}",
-        "measured in": f"{calibration.seconds:.0f} s",
+        "networks fitted to / tested on": [f"{len(fit.reference)} / {len(fit.holdout)}" for fit in fits],
+        "rank correlation (Spearman)": [f"{fit.errors['spearman']:.3f}" for fit in fits],
+        "the same of MACs alone": [f"{fit.macs_spearman:.3f}" for fit in fits],
+        "median error": [f"{fit.errors['mdape']:.1f} %" for fit in fits],
+        "inside the 90 % interval": [f"{fit.errors['coverage90']:.0%}" for fit in fits],
+        "repeat error of the measurements": [f"{calibration.holdout[0].repeat_error:.1%}"],
+        "measured in": [f"{calibration.seconds:.0f} s"],
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
+    for name, values in rows.items():
+        table.add_row(name, *values)
     return table

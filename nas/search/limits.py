@@ -39,7 +39,7 @@ class Limit:
         return self.sign * (value - self.value)
 
     def missed_by(self, metrics: Mapping[str, float]) -> float:
-        """`violation` of recorded metrics; of a latency the upper end of its interval counts."""
+        """`violation` of recorded metrics; of a predicted one the upper end of its interval counts."""
         value = metrics[self.metric]
         return self.violation(metrics.get(bound_name(self.metric), value) if self.sign > 0 else value)
 
@@ -69,6 +69,19 @@ def parse(text: str, largest: Callable[[str], float] | None = None) -> Limit:
     return Limit(name, 1 if operator == "<=" else -1, value)
 
 
+def limited_metrics(texts: Iterable[str]) -> list[str]:
+    """Names of the metrics in limits, known or not.
+
+    Raises:
+        UsageError: when a limit cannot be read.
+    """
+    return [parse(part, lambda _: 1.0).metric for part in _parts(texts)]
+
+
+def _parts(texts: Iterable[str]) -> list[str]:
+    return [part for text in texts for part in re.split(r"\s+and\s+", text)]
+
+
 def parse_all(texts: Iterable[str], metrics: Sequence[Metric], space: SearchSpace) -> list[Limit]:
     """Read limits on known metrics; `and` joins several in one text.
 
@@ -83,7 +96,7 @@ def parse_all(texts: Iterable[str], metrics: Sequence[Metric], space: SearchSpac
             raise UsageError(f"a limit on {name} is a number, not a share of the largest network")
         return float(metric.values(codes)[0])
 
-    limits = [parse(part, largest) for text in texts for part in re.split(r"\s+and\s+", text)]
+    limits = [parse(part, largest) for part in _parts(texts)]
     for limit in limits:
         find(limit.metric, metrics)
     return limits

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_predictors import LatencyPredictor
+from latency_predictors.devices import quantities
+from latency_predictors.devices.quantities import LATENCY, Quantity
 from nas.errors import UsageError
 from search_spaces import SearchSpace
 from search_spaces.space import Codes, nearest
@@ -51,31 +54,75 @@ class Metric:
 ACCURACY = Metric("accuracy", "maximize", "")
 
 
+#: What the graph of an exported model takes beside its weights: names, shapes and attributes of one operator.
+GRAPH_BYTES = 290
+
+
+def _size_mb(space: SearchSpace, codes: Codes) -> Values:
+    """Size of the exported ONNX file, within a few percent."""
+    costs = dict(zip(space.feature_names(), space.features(codes).T, strict=True))
+    return np.asarray(costs["weight_bytes"] + GRAPH_BYTES * costs["kernels"]) / 1e6
+
+
+#: Metrics that the workload alone gives: unit, and values of many candidates.
+_EXACT: Mapping[str, tuple[str, Callable[[SearchSpace, Codes], Values]]] = {
+    "macs_m": ("M", lambda space, codes: space.macs(codes) / 1e6),
+    "parameters_m": ("M", lambda space, codes: space.parameters(codes) / 1e6),
+    "memory_mb": ("MB", lambda space, codes: space.memory_bytes(codes) / 1e6),
+    "size_mb": ("MB", _size_mb),
+}
+
+
 def bound_name(name: str) -> str:
-    """Name under which the upper end of a latency's interval is recorded."""
-    return name.replace("latency_ms", "latency_high_ms", 1)
+    """Name under which the upper end of an interval is recorded, such as `latency_high_ms.local`."""
+    base, dot, device = name.partition(".")
+    words, _, unit = base.rpartition("_")
+    return f"{words}_high_{unit}{dot}{device}"
 
 
-def cheap_metrics(space: SearchSpace, predictors: Mapping[str, LatencyPredictor]) -> list[Metric]:
-    """The metrics that cost nothing, with one latency for each calibrated device."""
-    metrics = [
-        Metric("macs_m", "minimize", "M", lambda codes: space.macs(codes) / 1e6),
-        Metric("parameters_m", "minimize", "M", lambda codes: space.parameters(codes) / 1e6),
-        Metric("memory_mb", "minimize", "MB", lambda codes: space.memory_bytes(codes) / 1e6),
+def cheap_metrics(space: SearchSpace, predictors: Mapping[str, Mapping[str, LatencyPredictor]]) -> list[Metric]:
+    """The metrics that cost nothing: those of the workload, and each quantity of each calibrated device.
+
+    Args:
+        space: of the candidates.
+        predictors: by the name of the device, then by the name of the quantity (see `quantities.names`).
+    """
+    return [
+        *(Metric(name, "minimize", unit, partial(values, space)) for name, (unit, values) in _EXACT.items()),
+        *(
+            _predicted(quantities.get(name), device, predictor)
+            for device, fitted in predictors.items()
+            for name, predictor in fitted.items()
+        ),
     ]
-    for device, predictor in predictors.items():
-        metrics.append(_latency(device, predictor))
-    return metrics
 
 
-def _latency(device: str, predictor: LatencyPredictor) -> Metric:
+def _predicted(quantity: Quantity, device: str, predictor: LatencyPredictor) -> Metric:
     return Metric(
-        f"latency_ms.{device}",
+        f"{quantity.name}.{device}",
         "minimize",
-        "ms",
+        quantity.unit,
         lambda codes: predictor.predict(codes).mean_ms,
         lambda codes: predictor.predict(codes).high_ms,
     )
+
+
+def measured_quantities(names: Iterable[str], devices: Sequence[str]) -> dict[str, list[str]]:
+    """What must be measured, beside latency, on each of `devices` so that the metrics `names` are known.
+
+    Raises:
+        UsageError: when there can be no metric of a name, naming the nearest one.
+    """
+    measured = {f"{name}.{device}": (device, name) for device in devices for name in quantities.names()}
+    known = (ACCURACY.name, *_EXACT, *measured)
+    found: dict[str, list[str]] = {device: [] for device in devices}
+    for name in dict.fromkeys(names):
+        if name not in known:
+            raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        if name in measured:
+            device, quantity = measured[name]
+            found[device].append(quantity)
+    return {device: [name for name in wanted if name != LATENCY.name] for device, wanted in found.items()}
 
 
 def find(name: str, metrics: Sequence[Metric]) -> Metric:
@@ -86,7 +133,11 @@ def find(name: str, metrics: Sequence[Metric]) -> Metric:
     """
     known = {metric.name: metric for metric in metrics}
     if name not in known:
-        raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        base = name.split(".")[0]
+        advice = (
+            f"; {base} was not measured: name it in the configuration of a run" if base in quantities.names() else ""
+        )
+        raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}{advice}")
     return known[name]
 
 

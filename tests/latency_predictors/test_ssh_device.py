@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from latency_predictors import Calibration, Device, Failure, Measurement, calibrate, complete, measure
+from latency_predictors.devices import quantities
+from latency_predictors.devices.client import digest
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.sessions import DeviceSession, cost
 from latency_predictors.devices.timing_graph import timing_graph
@@ -224,6 +226,33 @@ def test_a_far_device_is_calibrated_and_described(server: Server, tiny: SearchSp
 
 
 # ------------------------------------------------------------------ what is refused, and what one is told
+
+
+def test_memory_load_and_energy_are_those_of_the_far_side(server: Server) -> None:
+    """A connection that breaks meanwhile is made again, and no model stays there."""
+    meter = server.home / "meter"
+    meter.write_text("#!/bin/sh\nawk '{print 20 * $1}' /proc/uptime\n")
+    meter.chmod(0o755)
+    device, cuts = replace(server.device, energy_command=(str(meter),)), [1, 4, 7]
+
+    def cut(done: int, total: int) -> None:
+        if done in cuts:
+            cuts.remove(done)
+            server.break_connections()
+
+    names = ["peak_memory_mb", "load_ms", "first_ms", "energy_mj"]
+    quantities.check(device, names)
+    found = quantities.measure(device, [GOOD, timing_graph(every_operator(), 8)], names, max_seconds=0, progress=cut)
+    assert not cuts
+    for row in found:
+        assert all(row[name].value > 0 and len(row[name].samples) == quantities.CERTAIN_VISITS for name in names)
+    assert not list((server.home / ".cache" / "nasmyth" / "models").glob("*.part"))
+    stored = {path.stem for path in (server.home / ".cache" / "nasmyth" / "models").glob("*.onnx")}
+    assert digest(GOOD) not in stored
+    with pytest.raises(
+        DeviceError, match="device 'far' cannot measure energy_mj: the energy_command '/no/meter' failed"
+    ):
+        quantities.check(replace(device, energy_command=("/no/meter",)), ["energy_mj"])
 
 
 def test_an_unknown_host_key_is_refused(server: Server, tmp_path: Path) -> None:

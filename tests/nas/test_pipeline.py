@@ -170,7 +170,7 @@ def test_profile_brackets_all_networks(finished: Path) -> None:
     found = ranges["macs_m"]
     assert [found["smallest"], found["largest"]] == pytest.approx(macs)
     assert [found["min"], found["max"]] == pytest.approx(macs)
-    assert set(ranges) == {"macs_m", "parameters_m", "memory_mb", "latency_ms.local"}
+    assert set(ranges) == {"macs_m", "parameters_m", "memory_mb", "size_mb", "latency_ms.local"}
     for figures in ranges.values():
         assert figures["min"] < figures["median"] < figures["max"]
 

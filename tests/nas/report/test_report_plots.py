@@ -65,8 +65,8 @@ def test_progress_is_a_share_of_the_box(run: ReportData) -> None:
 def test_calibration_figure_draws_the_intervals(run: ReportData) -> None:
     calibration = run.calibrations[0]
     points = trace(plots.calibration_figure(calibration), "held out, with 90 % interval")
-    assert points.y + points.error_y.array == pytest.approx(calibration.holdout_high_ms)
-    assert points.y - points.error_y.arrayminus == pytest.approx(calibration.holdout_low_ms)
+    assert points.y + points.error_y.array == pytest.approx(calibration.holdout_high)
+    assert points.y - points.error_y.arrayminus == pytest.approx(calibration.holdout_low)
 
 
 def test_importance_finds_the_choices_that_decide(space: SearchSpace) -> None:
