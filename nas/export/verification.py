@@ -26,7 +26,6 @@ from search_spaces import Architecture
 from search_spaces.supernet import resize
 
 BATCH_SIZES = (1, 4)
-PARITY = 1e-4
 #: What the graphs of the calibration and an exported graph may differ in latency, beyond the interval.
 LATENCY_TOLERANCE = 0.1
 SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
@@ -122,7 +121,7 @@ class Verifier:
     def _parity(self, session: DeviceSession) -> Iterator[Check]:
         network = self.bundle.network()
         generator = torch.Generator().manual_seed(self.seed)
-        worst = 0.0
+        worst, tolerance = 0.0, self.device.make_backend().tolerance
         for batch in BATCH_SIZES:
             shape = (batch, *self.bundle.manifest["input"]["shape"][1:])
             images = torch.randn(shape, generator=generator)
@@ -132,8 +131,8 @@ class Verifier:
             worst = max(worst, float(difference))
             yield Check(
                 f"outputs equal torch's, batch {batch}",
-                bool(difference <= PARITY),
-                f"relative difference <= {PARITY:g}",
+                bool(difference <= tolerance),
+                f"relative difference <= {tolerance:g}",
                 f"{float(difference):.2g}",
             )
         self.measured["parity"] = worst
