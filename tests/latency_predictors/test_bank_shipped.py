@@ -14,7 +14,9 @@ import pytest
 from bank_records import marks, record
 
 import latency_predictors
+import search_spaces
 from latency_predictors import Bank, Record
+from latency_predictors.metrics import spearman
 from latency_predictors.shipped import SHIPPED, Shipped, write_shipped
 from search_spaces import SearchSpace
 
@@ -117,3 +119,23 @@ def test_what_ships_can_be_read_and_is_packed() -> None:
     patterns = setup["options.package_data"]["latency_predictors"].replace(" ", "").split(",")
     assert any(fnmatch("data/pool.jsonl.gz", pattern) for pattern in patterns)
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.jsonl.gz")) < 500_000
+
+
+def test_the_shipped_devices_measured_the_default_convnet_space() -> None:
+    """A space whose networks have changed needs measurements of its own: `python -m experiments.device_pool --ship`."""
+    space = search_spaces.get("convnet")
+    found = Bank.shipped().latencies(space)
+    assert found.latency_ms.shape == (60, 11)
+    assert np.isfinite(found.latency_ms).all()
+    assert {name.partition("@")[0] for name in found.devices} >= {
+        "onnxruntime",
+        "openvino",
+        "mnn",
+        "ncnn",
+        "tract",
+        "torch",
+    }
+    wanted = space.codes(space.sample(60, seed=0))
+    np.testing.assert_array_equal(found.codes, np.unique(wanted, axis=0))
+    macs = space.macs(found.codes)
+    assert all(spearman(macs, column) > 0.6 for column in found.latency_ms.T)
