@@ -77,7 +77,11 @@ class Calibration:
         return [name for name in dict.fromkeys(names) if name not in self.fits]
 
     def with_quantities(
-        self, names: Iterable[str], max_seconds: float = 60.0, progress: Progress | None = None
+        self,
+        names: Iterable[str],
+        max_seconds: float = 60.0,
+        progress: Progress | None = None,
+        engine: Engine | None = None,
     ) -> Calibration:
         """This calibration with further quantities, measured of the same networks and predicted in the same way.
 
@@ -85,15 +89,18 @@ class Calibration:
             names: see `quantities.names`; those that it has already are left alone.
             max_seconds: bounds the time as for `quantities.measure`.
             progress: as for `quantities.measure`.
+            engine: from where the device is measured, by default from this process.
 
         Raises:
             ValueError: when a quantity is unknown or cannot be measured on the device.
         """
         missing = self.missing(names)
+        if not missing:
+            return self
         space, phase, split = self.predictor.space, self.predictor.phase, len(self.reference)
         architectures = space.architectures(np.concatenate([self.reference_codes, self.holdout_codes]))
         graphs = TimingGraphs(space, architectures, phase)
-        rows = quantities.measure(
+        rows = (engine or LocalEngine()).measure_quantities(
             self.device, graphs, missing, seed=self.protocol.seed, max_seconds=max_seconds, progress=progress
         )
         added = {}

@@ -101,4 +101,4 @@ def values(readings: Sequence[Reading]) -> NDArray[np.float64]:
 
 
 def _readings(rows: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:
-    return tuple(Reading(row["value"], tuple(row["samples"])) for row in rows)
+    return tuple(map(Reading.from_document, rows))

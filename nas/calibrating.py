@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from latency_predictors import Calibration, Device
-from latency_predictors.devices import quantities
+from latency_predictors.devices.engines import Engine
 from latency_predictors.fit import Fit
 from nas.config import RunConfig
 from nas.progress import Reporter
@@ -32,26 +32,26 @@ def missing_quantities(file: Path, space: SearchSpace, wanted: Sequence[str]) ->
     return Calibration.load(file, space).missing(wanted) if file.exists() else list(wanted)
 
 
-def check_devices(missing: Mapping[str, Sequence[str]]) -> None:
-    """Find out whether each device can measure the quantities that are still missing.
+def check_devices(missing: Mapping[str, Sequence[str]], engine: Engine) -> None:
+    """Find out through `engine` whether each device can measure the quantities that are still missing.
 
     Raises:
         ValueError: when one cannot, saying what to do.
     """
     for name, wanted in missing.items():
         if wanted:
-            quantities.check(Device.load(name), wanted)
+            engine.check_quantities(Device.load(name), wanted)
 
 
 def measure_quantities(
-    calibration: Calibration, wanted: Sequence[str], file: Path, max_seconds: float, reporter: Reporter
+    calibration: Calibration, wanted: Sequence[str], file: Path, max_seconds: float, reporter: Reporter, engine: Engine
 ) -> Calibration:
     """Add to a calibration, and to its file, what is measured beside latency; errors as for `with_quantities`."""
     name, missing = calibration.device.name, calibration.missing(wanted)
     if not missing:
         return calibration
     with reporter.progress(f"measure {', '.join(missing)} on {name}") as advance:
-        calibration = calibration.with_quantities(missing, max_seconds, advance)
+        calibration = calibration.with_quantities(missing, max_seconds, advance, engine)
     calibration.save(file)
     for quantity in missing:
         say_errors(reporter, name, calibration.fits[quantity])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from latency_predictors import Device
-from latency_predictors.devices import engines
 from nas.config import FinetuneConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.export.bundle import Bundle
@@ -181,6 +180,6 @@ def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
         if stored["files"] == bundle.manifest["files"] and verification.passed:
             return verification
     stages.reporter.say(f"verify on {device}")
-    verification = verify(bundle, Device.load(device), stages.task, engines.make(stages.config.engine))
+    verification = verify(bundle, Device.load(device), stages.task, stages.engine)
     write_json(file, {"files": bundle.manifest["files"], "verification": verification.document()})
     return verification

@@ -16,6 +16,7 @@ import torch
 import search_spaces
 from latency_predictors import Bank, Calibration, Device, calibrate
 from latency_predictors.devices import engines
+from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
 from nas.calibrating import check_devices, measure_quantities, missing_quantities, say_errors, wanted_quantities
 from nas.config import RunConfig, TaskConfig
@@ -116,6 +117,11 @@ class Stages:
         return task
 
     @cached_property
+    def engine(self) -> Engine:
+        """From where devices are measured."""
+        return engines.make(self.config.engine)
+
+    @cached_property
     def supernet(self) -> Supernet:
         """The trained supernet."""
         supernet = self.space.build_supernet()
@@ -179,7 +185,7 @@ class Stages:
                 Device.load(name)  # a device that is unknown is said first
         wanted = wanted_quantities(self.config)
         missing = {name: missing_quantities(file, self.space, wanted[name]) for name, file in files.items()}
-        check_devices(missing)
+        check_devices(missing, self.engine)
         for name, file in files.items():
             if not file.exists():
                 self.calibrate_device(name, self.config.calibration.samples, self.config.calibration.holdout)
@@ -192,7 +198,7 @@ class Stages:
     def calibrate_device(self, name: str, samples: int, holdout: int) -> Calibration:
         """Measure `samples` networks to fit the predictors and `holdout` others to test them."""
         wanted = wanted_quantities(self.config).get(name, [])
-        check_devices({name: wanted})
+        check_devices({name: wanted}, self.engine)
         with self.reporter.progress(f"calibrate {name}") as advance:
             calibration = calibrate(
                 self.space,
@@ -202,7 +208,7 @@ class Stages:
                 holdout=holdout,
                 seed=self.config.seed,
                 progress=advance,
-                engine=engines.make(self.config.engine),
+                engine=self.engine,
                 max_seconds=self.config.calibration.max_seconds,
             )
         path = self.run.calibration_file(name)
@@ -219,7 +225,7 @@ class Stages:
 
     def _measure_quantities(self, calibration: Calibration, wanted: Sequence[str]) -> Calibration:
         file, max_seconds = self.run.calibration_file(calibration.device.name), self.config.calibration.max_seconds
-        return measure_quantities(calibration, wanted, file, max_seconds, self.reporter)
+        return measure_quantities(calibration, wanted, file, max_seconds, self.reporter, self.engine)
 
     def _keep_measurements(self, calibration: Calibration) -> None:
         """Add to the banks of the run and of the user what they do not have yet."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from latency_predictors.devices import quantities
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Progress, measure
+from latency_predictors.devices.quantities import Reading
 from latency_predictors.devices.results import Failure, Measurement
 from search_spaces.space import nearest
 
@@ -44,6 +46,33 @@ class Engine(ABC):
             ModuleNotFoundError: when a package is missing; the message says what to install.
         """
 
+    @abstractmethod
+    def check_quantities(self, device: Device, wanted: Iterable[str]) -> None:
+        """Find out whether `device` can measure quantities beside latency: see `quantities.check`.
+
+        Raises:
+            ValueError: when it cannot, saying what to do; or when it cannot be reached or used (`DeviceError`).
+            ModuleNotFoundError: when a package is missing; the message says what to install.
+        """
+
+    @abstractmethod
+    def measure_quantities(
+        self,
+        device: Device,
+        models: Sequence[bytes],
+        wanted: Iterable[str],
+        *,
+        seed: int = 0,
+        max_seconds: float = 60.0,
+        progress: Progress | None = None,
+    ) -> list[dict[str, Reading]]:
+        """Measure quantities beside latency of ONNX models on `device`: arguments and result as `quantities.measure`.
+
+        Raises:
+            ValueError: when one cannot be measured, or the device cannot be reached or used (`DeviceError`).
+            ModuleNotFoundError: when a package is missing; the message says what to install.
+        """
+
 
 class LocalEngine(Engine):
     """Measures from this process, which reaches the device itself."""
@@ -53,6 +82,23 @@ class LocalEngine(Engine):
     ) -> tuple[dict[str, Any], list[Measurement | Failure]]:
         """As for `Engine.measure`."""
         return fingerprint(device), measure(device, models, progress=progress, **protocol)
+
+    def check_quantities(self, device: Device, wanted: Iterable[str]) -> None:
+        """As for `Engine.check_quantities`."""
+        quantities.check(device, wanted)
+
+    def measure_quantities(
+        self,
+        device: Device,
+        models: Sequence[bytes],
+        wanted: Iterable[str],
+        *,
+        seed: int = 0,
+        max_seconds: float = 60.0,
+        progress: Progress | None = None,
+    ) -> list[dict[str, Reading]]:
+        """As for `Engine.measure_quantities`."""
+        return quantities.measure(device, models, wanted, seed=seed, max_seconds=max_seconds, progress=progress)
 
 
 def names() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,11 @@ class Reading:
 
     value: float
     samples: tuple[float, ...]
+
+    @classmethod
+    def from_document(cls, found: Mapping[str, Any]) -> Reading:
+        """Inverse of `dataclasses.asdict`, after any trip through JSON."""
+        return cls(found["value"], tuple(found["samples"]))
 
 
 LATENCY = Quantity("latency_ms", "ms", "the fastest run, while the networks take turns")

@@ -10,17 +10,19 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from latency_predictors.devices import quantities
 from latency_predictors.devices.backend import import_runtime
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Progress, Protocol, measure_documents
+from latency_predictors.devices.quantities import Reading
 from latency_predictors.devices.results import Failure, Measurement, from_document
 from latency_predictors.devices.transports import DeviceError
 
@@ -32,6 +34,11 @@ PROGRESS_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 #: How long to wait for the head of a cluster.
 CONNECT_SECONDS = 10.0
+
+#: What a task tells: how far it is (`done` and `planned`), again and again; at last what it `found`.
+_Steps = Iterator[dict[str, Any]]
+#: A task, as the node calls it: the document of the device, references to models, and options.
+_Function = Callable[[Mapping[str, Any], Sequence[Any], Mapping[str, Any]], _Steps]
 
 _GONE = "its node has left the Ray cluster"
 
@@ -62,11 +69,41 @@ class RayEngine(Engine):
         Raises:
             DeviceError: also when there is no cluster, no node of it declares the device, or its node is lost.
         """
-        ray = import_runtime("ray", "'nasmyth[ray]'")
         Protocol(**protocol)  # wrong numbers are told here, before anything is sent
+        found = self._run(_measure_here, device, models, protocol, progress)
+        return found["fingerprint"], [from_document(result) for result in found["results"]]
+
+    def check_quantities(self, device: Device, wanted: Iterable[str]) -> None:
+        """As for `Engine.check_quantities`; waits for its turn. Lost workers and errors are as for `measure`."""
+        self._run(_check_quantities_here, device, (), {"wanted": list(wanted)})
+
+    def measure_quantities(
+        self,
+        device: Device,
+        models: Sequence[bytes],
+        wanted: Iterable[str],
+        *,
+        seed: int = 0,
+        max_seconds: float = 60.0,
+        progress: Progress | None = None,
+    ) -> list[dict[str, Reading]]:
+        """As for `Engine.measure_quantities`. Lost workers and errors are as for `measure`."""
+        options = {"wanted": list(wanted), "seed": seed, "max_seconds": max_seconds}
+        rows = self._run(_measure_quantities_here, device, models, options, progress)
+        return [{name: Reading.from_document(found) for name, found in row.items()} for row in rows]
+
+    def _run(
+        self,
+        function: _Function,
+        device: Device,
+        models: Sequence[bytes],
+        options: Mapping[str, Any],
+        progress: Progress | None = None,
+    ) -> Any:
+        """What `function` finds on the node of `device`."""
+        ray = import_runtime("ray", "'nasmyth[ray]'")
         with self._connected(ray):
-            task = _Task(ray, device, [ray.put(model) for model in models], protocol)
-            return task.results(progress)
+            return _Task(ray, function, device, [ray.put(model) for model in models], options).found(progress)
 
     @contextmanager
     def _connected(self, ray: Any) -> Iterator[None]:
@@ -99,20 +136,24 @@ class _Task:
 
     Args:
         ray: the module.
+        function: what the node does.
         device: what to measure.
         models: references to the models in Ray's store: the node fetches each when it needs it.
-        protocol: how to measure.
+        options: how to measure, and what.
     """
 
-    def __init__(self, ray: Any, device: Device, models: Sequence[Any], protocol: Mapping[str, Any]) -> None:
-        self._ray, self._device, self._models, self._protocol = ray, device, models, protocol
+    def __init__(
+        self, ray: Any, function: _Function, device: Device, models: Sequence[Any], options: Mapping[str, Any]
+    ) -> None:
+        self._ray, self._device = ray, device
+        self._arguments = device.document(), models, options
         self._resource = resource_name(device.name)
         # Ray's own retries would join the progress of one attempt to the results of another.
-        options = {"num_cpus": 0, "resources": {self._resource: 1}, "max_retries": 0, "num_returns": "streaming"}
-        self._remote = ray.remote(**options)(_measure_here)
+        needs = {"num_cpus": 0, "resources": {self._resource: 1}, "max_retries": 0, "num_returns": "streaming"}
+        self._remote = ray.remote(**needs)(function)
 
-    def results(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
-        """Fingerprint and results of the first attempt that comes to its end."""
+    def found(self, progress: Progress | None) -> Any:
+        """What the first attempt finds that comes to its end."""
         errors, lost = self._ray.exceptions, ""
         self._check_declared("no node of the Ray cluster declares it")
         for _ in range(ATTEMPTS):
@@ -128,12 +169,12 @@ class _Task:
             f"Ray on its node ({lost})"
         )
 
-    def _attempt(self, progress: Progress | None) -> tuple[dict[str, Any], list[Measurement | Failure]]:
-        steps = self._remote.remote(self._device.document(), self._models, self._protocol)
+    def _attempt(self, progress: Progress | None) -> Any:
+        steps = self._remote.remote(*self._arguments)
         try:
             for step in self._steps(steps):
-                if "results" in step:
-                    return step["fingerprint"], [from_document(found) for found in step["results"]]
+                if "found" in step:
+                    return step["found"]
                 if progress is not None:
                     progress(step["done"], step["planned"])
         except BaseException:
@@ -141,7 +182,7 @@ class _Task:
             raise
         raise self._ray.exceptions.RaySystemError("the task ended without results")
 
-    def _steps(self, steps: Any) -> Iterator[dict[str, Any]]:
+    def _steps(self, steps: Any) -> _Steps:
         """What the node tells, as it comes."""
         while True:
             ready, _ = self._ray.wait([steps], timeout=LOOK_SECONDS)
@@ -186,8 +227,8 @@ class _Task:
 class _Fetched(Sequence[bytes]):
     """Models in Ray's store, each fetched when it is asked for: a thousand do not fit into memory."""
 
-    def __init__(self, ray: Any, references: Sequence[Any]) -> None:
-        self._ray, self._references = ray, references
+    def __init__(self, references: Sequence[Any]) -> None:
+        self._ray, self._references = import_runtime("ray", "'nasmyth[ray]'"), references
 
     def __len__(self) -> int:
         return len(self._references)
@@ -196,30 +237,48 @@ class _Fetched(Sequence[bytes]):
         return self._ray.get(self._references[number])
 
 
-def _measure_here(
-    device: Mapping[str, Any], models: Sequence[Any], protocol: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """The task: how far it is (`done` and `planned` rounds), again and again; at last `fingerprint` and `results`."""
-    ray = import_runtime("ray", "'nasmyth[ray]'")
+def _measure_here(device: Mapping[str, Any], models: Sequence[Any], protocol: Mapping[str, Any]) -> _Steps:
+    """The task that finds `fingerprint` and `results`, see `measure_documents`."""
+
+    def work(progress: Progress) -> dict[str, Any]:
+        # Ray gives its workers a low priority (RAY_worker_niceness), which the device's runner inherits.
+        mark = fingerprint(Device(**device)) | {"niceness": os.nice(0)}
+        return {
+            "fingerprint": mark,
+            "results": measure_documents(device, _Fetched(models), progress=progress, **protocol),
+        }
+
+    yield from _told_of(work)
+
+
+def _check_quantities_here(device: Mapping[str, Any], models: Sequence[Any], options: Mapping[str, Any]) -> _Steps:
+    """The task that finds nothing wrong, or raises as `quantities.check`."""
+    yield from _told_of(lambda _: quantities.check(Device(**device), **options))
+
+
+def _measure_quantities_here(device: Mapping[str, Any], models: Sequence[Any], options: Mapping[str, Any]) -> _Steps:
+    """The task that finds, for each model, the attributes of each `Reading` by the name of the quantity."""
+
+    def work(progress: Progress) -> list[dict[str, Any]]:
+        rows = quantities.measure(Device(**device), _Fetched(models), progress=progress, **options)
+        return [{name: asdict(reading) for name, reading in row.items()} for row in rows]
+
+    yield from _told_of(work)
+
+
+def _told_of(work: Callable[[Progress], Any]) -> _Steps:
+    """Do `work`, and tell how far it is."""
     reached = {"done": 0, "planned": 0}
 
     def progress(done: int, planned: int) -> None:
         reached.update(done=done, planned=planned)
 
-    def work() -> dict[str, Any]:
-        # Ray gives its workers a low priority (RAY_worker_niceness), which the device's runner inherits.
-        mark = fingerprint(Device(**device)) | {"niceness": os.nice(0)}
-        return {
-            "fingerprint": mark,
-            "results": measure_documents(device, _Fetched(ray, models), progress=progress, **protocol),
-        }
-
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(work)
+        found = pool.submit(work, progress)
         while not wait([found], PROGRESS_SECONDS).done:
             if reached["planned"]:
                 yield dict(reached)
-        yield found.result()
+        yield {"found": found.result()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A directory made by 'nas export' or 'nas run'.")],
     device: Annotated[str, typer.Option(help="Where to run it; 'nas device list' shows the names.")] = "local",
-    engine: Annotated[str, typer.Option(help="What measures latency: local, or ray for a Ray cluster.")] = "local",
+    engine: Annotated[str, typer.Option(help="What measures the device: local, or ray for a Ray cluster.")] = "local",
     json: JsonOption = False,
 ) -> None:
     """Run an exported network on a device: same outputs as torch, same accuracy, latency measured, limits met.

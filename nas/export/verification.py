@@ -90,8 +90,8 @@ class Verifier:
         device: where the model runs.
         task: the images, when they are not those that the bundle's own configuration names.
         seed: of the random inputs of the parity check, and of the order of measurements.
-        engine: from where latency is measured, by default from this process; outputs and accuracy come from the
-            device's runtime here when it is not reached over ssh.
+        engine: from where latency and the quantities beside it are measured, by default from this process; outputs
+            and accuracy come from the device's runtime here when it is not reached over ssh.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
@@ -208,12 +208,14 @@ class Verifier:
             if name == LATENCY.name:
                 continue
             try:
-                quantities.check(self.device, [name])
+                self.engine.check_quantities(self.device, [name])
             except ValueError as error:
                 yield Check(f"{name} on {self.device.name}", False, "a measurement", str(error))
             else:
                 able.append(name)
-        (readings,) = quantities.measure(
+        if not able:
+            return
+        (readings,) = self.engine.measure_quantities(
             self.device, [self.bundle.model], able, seed=self.seed, max_seconds=MEASURING_SECONDS
         )
         for name, reading in readings.items():

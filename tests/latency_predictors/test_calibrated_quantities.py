@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from latency_predictors import Calibration, Device, calibrate, metrics
+from latency_predictors.devices.engines import LocalEngine
+from latency_predictors.devices.quantities import Reading
 from latency_predictors.fit import values
 from latency_predictors.nonnegative import NonNegative
 from search_spaces import SearchSpace
@@ -68,6 +72,26 @@ def test_files_of_earlier_releases_know_of_latency_only(real: Calibration, tiny:
     old = Calibration.load(path, tiny)
     assert list(old.fits) == ["latency_ms"]
     assert old.missing(["latency_ms", "load_ms", "load_ms", "energy_mj"]) == ["load_ms", "energy_mj"]
+
+
+def test_they_are_what_the_engine_measures(
+    latency: Calibration, tiny: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def measure(
+        engine: LocalEngine, device: Device, models: Sequence[bytes], wanted: Sequence[str], **options: Any
+    ) -> list[dict[str, Reading]]:
+        asked.append((engine, device, wanted, options))
+        return [{"load_ms": Reading(number + 1.0, (number + 1.0,))} for number in range(len(models))]
+
+    monkeypatch.setattr(LocalEngine, "measure_quantities", measure)
+    engine = LocalEngine()
+    fit = latency.with_quantities(["load_ms"], 7.0, engine=engine).fits["load_ms"]
+    assert [*values(fit.reference), *values(fit.holdout)] == [1, 2, 3, 4, 5, 6, 7]
+    assert asked == [(engine, Device("local"), ["load_ms"], {"seed": 0, "max_seconds": 7.0, "progress": None})]
+    latency.with_quantities(["load_ms"])
+    assert len(asked) == 2  # from this process when nothing else is said
 
 
 def test_what_is_known_is_not_measured_again(real: Calibration) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from latency_predictors import Device, Failure, Measurement, calibrate, complete, measure
-from latency_predictors.devices import engines
+from latency_predictors.devices import engines, quantities
 from latency_predictors.devices.engines import LocalEngine
 from latency_predictors.devices.measuring import TimingGraphs
+from latency_predictors.devices.quantities import Reading
 from latency_predictors.devices.ray_engine import RayEngine, resource_name
 from latency_predictors.devices.transports import DeviceError
 from nas.cli import main
@@ -115,7 +116,7 @@ def test_two_measurings_of_a_device_never_overlap(connected: RayEngine, convnet:
 
     def once(_: int) -> tuple[float, float]:
         """When the measuring began, and the seconds that its timed runs took at least."""
-        mark, found = connected.measure(Device("board"), graphs, rounds=20, repeats=6, max_seconds=0)
+        mark, found = connected.measure(Device("board"), graphs, rounds=60, repeats=6, max_seconds=0)
         timed_ms = sum(sum(measurement.samples_ms) for measurement in complete(found))
         return datetime.fromisoformat(mark["time"]).astimezone(UTC).timestamp(), timed_ms / 1000
 
@@ -218,18 +219,68 @@ def test_a_calibration_has_the_fingerprint_of_the_node(connected: RayEngine, tin
     assert {record.fingerprint["niceness"] for record in found.records()} == {os.nice(0) + BOARD}
 
 
+def refuse_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures quantities in this process fails; the processes of the nodes know nothing of it."""
+    for name in ("check", "measure"):
+        monkeypatch.setattr(quantities, name, lambda *_, **__: pytest.fail("measured from the driver"))
+
+
+def test_quantities_are_measured_on_the_node(
+    connected: RayEngine, models: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_here(monkeypatch)
+    file = tmp_path / "niceness"
+    meter = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.nice(0))); print(time.time())"
+    device = Device("board", energy_command=[sys.executable, "-c", meter])
+    names = ["peak_memory_mb", "load_ms", "energy_mj"]
+    steps: list[tuple[int, int]] = []
+    connected.check_quantities(device, names)
+    assert int(file.read_text()) == os.nice(0) + BOARD
+    found = connected.measure_quantities(
+        device, models, names, seed=1, max_seconds=0, progress=lambda *now: steps.append(now)
+    )
+    assert [set(row) for row in found] == [set(names)] * 2
+    for reading in (reading for row in found for reading in row.values()):
+        assert isinstance(reading, Reading)
+        assert len(reading.samples) == quantities.CERTAIN_VISITS
+        assert min(reading.samples) <= reading.value <= max(reading.samples)
+        assert min(reading.samples) > 0
+    assert steps  # energy takes seconds
+    assert steps == sorted(steps, key=lambda step: step[0])
+    assert all(0 < done <= planned <= 4 * quantities.VISITS for done, planned in steps)
+
+
+def test_what_the_node_cannot_measure_is_one_sentence(
+    connected: RayEngine, models: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_here(monkeypatch)
+    broken = Device("board", energy_command=["/no/such/meter"])
+    message = r"^on the Ray node of device 'board': device 'board' cannot measure energy_mj: .*'/no/such/meter' failed"
+    with pytest.raises(DeviceError, match=message) as caught:
+        connected.check_quantities(broken, ["energy_mj"])
+    assert "\n" not in str(caught.value)
+    message = r"^on the Ray node of device 'board': device 'board' could not measure network 1: "
+    with pytest.raises(DeviceError, match=message):
+        connected.measure_quantities(Device("board"), [unknown_operator()], ["load_ms"])
+    with pytest.raises(DeviceError, match="device 'drone': no node of the Ray cluster declares it"):
+        connected.check_quantities(Device("drone"), ["load_ms"])
+
+
 def test_nas_calibrate_with_ray(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ray.shutdown()
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
     monkeypatch.chdir(tmp_path)
+    refuse_here(monkeypatch)
     settings = ["engine=ray", "calibration.max_seconds=0.1", "calibration.samples=3", "calibration.holdout=2"]
     options = [part for setting in settings for part in ("--set", setting)]
 
     def nas(device: str) -> None:
         Device(device).save()
-        monkeypatch.setattr("sys.argv", ["nas", "calibrate", "quickstart", "--device", device, *options])
+        more = ["--set", f"devices=[{device}]", "--set", f"search.objectives=[accuracy, load_ms.{device}]"]
+        more += ["--set", "search.limits=[]"]
+        monkeypatch.setattr("sys.argv", ["nas", "calibrate", "quickstart", "--device", device, *options, *more])
         main()
 
     with pytest.raises(SystemExit) as end:
@@ -241,6 +292,7 @@ def test_nas_calibrate_with_ray(
     assert not end.value.code
     found = json.loads((tmp_path / "runs/quickstart/calibration/board.json").read_text())
     assert found["fingerprint"]["niceness"] == os.nice(0) + BOARD
+    assert len(found["quantities"]["load_ms"]["reference"]) == 3
 
 
 def test_the_local_engine_measures_here(models: list[bytes]) -> None:

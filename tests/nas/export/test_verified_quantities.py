@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from latency_predictors import Device
+from latency_predictors.devices.engines import LocalEngine
+from latency_predictors.devices.quantities import Reading
 from nas.export.bundle import Bundle
 from nas.export.verification import Verification, verify
 
@@ -46,6 +49,27 @@ def test_quantities_are_measured_again(bundle: Bundle, device: Device) -> None:
     assert again == found
     old = {key: value for key, value in found.document().items() if key != "notes"}
     assert Verification.from_document(old).notes == {}
+
+
+class Elsewhere(LocalEngine):
+    """Another machine, which has no meter and takes very long."""
+
+    def check_quantities(self, device: Device, wanted: Iterable[str]) -> None:
+        if "energy_mj" in wanted:
+            raise ValueError("there is no meter here")
+
+    def measure_quantities(self, *arguments: Any, **options: Any) -> list[dict[str, Reading]]:
+        rows = super().measure_quantities(*arguments, **options)
+        return [{name: replace(found, value=1e9) for name, found in row.items()} for row in rows]
+
+
+def test_quantities_are_those_of_the_engine(bundle: Bundle, device: Device) -> None:
+    limits = ["load_ms.local <= 1e8", "energy_mj.local <= 1e8"]
+    found = verify(limited(bundle, *limits), device, engine=Elsewhere())
+    assert failed(found) == ["limit on load_ms.local"]
+    assert found.measured["load_ms"] == 1e9
+    (energy,) = [check for check in found.checks if check.name == "energy_mj on local"]
+    assert (energy.passed, energy.found) == (False, "there is no meter here")
 
 
 def test_what_cannot_be_measured_fails_and_stops_nothing(bundle: Bundle, device: Device) -> None:
