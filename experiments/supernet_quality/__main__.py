@@ -104,6 +104,7 @@ def measure(seeds: list[int], out: Path) -> None:
     bench = Bench(config, space, load_task(config.task, config.seed), stratified(space, NETWORKS), out)
     for seed in seeds:
         inherit(bench, seed)
+        inherit_more_paths(bench, seed)
         for index in range(NETWORKS):
             alone(bench, index, seed)
         for name in AT_EQUAL_TIME:
@@ -125,17 +126,31 @@ def inherit(bench: Bench, seed: int) -> None:
     """The default training for the epochs that the networks are trained alone, then fine-tuning."""
     if ("finetuned", seed) in bench.done():
         return
-    torch.manual_seed(seed)
-    supernet = bench.space.build_supernet()
-    config = quiet(bench)
-    strategy = planned_strategy(config, bench.space, total_steps(bench.task, config))
-    started = time.process_time()
-    Trainer(supernet, bench.task, strategy, config, seed, NOWHERE).run()
-    took = time.process_time() - started
-    evaluator = bench.evaluator(supernet, seed)
+    evaluator, took = supernet(bench, quiet(bench), seed)
     if ("inherited", seed) not in bench.done():
         bench.keep("inherited", seed, test=tested(bench, evaluator), cpu_seconds=took)
     bench.keep("finetuned", seed, test=[finetuned(bench, evaluator, path, seed) for path in bench.networks])
+
+
+def inherit_more_paths(bench: Bench, seed: int) -> None:
+    """The recipe of experiments/cifar10 for the same epochs: it takes more time, and no more images."""
+    part = "inherited, four random paths"
+    if (part, seed) in bench.done():
+        return
+    strategy = {"name": "sandwich", "options": {"random_paths": 4, "distillation_weight": 0.5}}
+    chosen = {**quiet(bench).model_dump(), "strategy": strategy, "largest_share": 0.4}
+    evaluator, took = supernet(bench, TrainingConfig.model_validate(chosen), seed)
+    bench.keep(part, seed, test=tested(bench, evaluator), cpu_seconds=took)
+
+
+def supernet(bench: Bench, config: TrainingConfig, seed: int) -> tuple[Evaluator, float]:
+    """Train a supernet; what evaluates its networks, and the CPU seconds of the training."""
+    torch.manual_seed(seed)
+    network = bench.space.build_supernet()
+    strategy = planned_strategy(config, bench.space, total_steps(bench.task, config))
+    started = time.process_time()
+    Trainer(network, bench.task, strategy, config, seed, NOWHERE).run()
+    return bench.evaluator(network, seed), time.process_time() - started
 
 
 def finetuned(bench: Bench, evaluator: Evaluator, architecture: Architecture, seed: int) -> float:
