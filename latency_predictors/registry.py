@@ -15,6 +15,7 @@ from search_spaces.space import nearest
 
 _PREDICTORS = {
     "nonnegative": "latency_predictors.nonnegative:NonNegative",
+    "roofline": "latency_predictors.roofline:Roofline",
 }
 
 

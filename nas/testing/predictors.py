@@ -205,7 +205,9 @@ class LatencyPredictorContract:
             self.new(space).calibrate(reference[:, :-1], ones)
         with pytest.raises(ValueError, match=r"shape \(9,\)"):
             self.new(space).calibrate(reference, ones[:-1])
-        with pytest.raises(ValueError, match="measurements or more"):
-            self.new(space).calibrate(reference[:1], ones[:1])
+        few = self.new(space).min_samples - 1
+        if few >= 0:
+            with pytest.raises(ValueError, match="measurements or more"):
+                self.new(space).calibrate(reference[:few], ones[:few])
         with pytest.raises(ValueError, match="columns"):
             self.calibrated(space, reference).predict(reference[:, :-1])
