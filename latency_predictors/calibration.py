@@ -211,7 +211,7 @@ def calibrate(
         space: the search space.
         device: where to measure.
         predictor: a name that `get` knows.
-        samples: size of the reference set.
+        samples: size of the reference set; 0 for a predictor that needs none.
         holdout: number of random other architectures, 2 or more.
         phase: one of `space.phases`.
         seed: of the holdout, and of the order of the measurements.
@@ -228,7 +228,7 @@ def calibrate(
     fitted = get(predictor)(space, phase)
     if samples < fitted.min_samples:
         raise ValueError(f"predictor {predictor!r} needs {fitted.min_samples} samples or more, not {samples}")
-    reference = reference_set(space, phase, samples)
+    reference = reference_set(space, phase, samples) if samples else []
     others = _others(space, reference, holdout, seed)
     graphs = TimingGraphs(space, [*reference, *others], phase)
     marks, results = (engine or LocalEngine()).measure(device, graphs, progress=progress, **asdict(settings))

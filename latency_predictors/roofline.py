@@ -21,10 +21,11 @@ SCALE_DEVIATION = 1.5
 #: ... of how far each of its figures lies from that...
 FIGURE_DEVIATION = 1.0
 #: ... and of a measurement around the roofline of its device, with how many measurements that guess counts as.
-ERROR, ERROR_SAMPLES = 0.08, 2.0
+ERROR, ERROR_SAMPLES = 0.1, 4.0
 
-STEPS = 60
-TOLERANCE = 1e-10
+STEPS, HALVINGS = 60, 10
+#: Of the logarithms of the figures.
+TOLERANCE = 1e-5
 
 
 class Roofline(LatencyPredictor):
@@ -49,48 +50,47 @@ class Roofline(LatencyPredictor):
         self._costs = RooflineCosts(space, phase)
 
     def _fit(self, codes: Codes, measured_ms: NDArray[np.float64]) -> None:
-        prior = _prior_covariance()
-        precision = np.linalg.inv(prior)
-        logs, variance = np.log(GENERIC_DEVICE), ERROR**2
-        shift, target = np.zeros(len(PARAMETERS)), np.log(measured_ms)
+        """Gauss-Newton steps, halved until they help, with the scatter found anew at each."""
+        precision = np.linalg.inv(_prior_covariance())
+        logs, target = np.log(GENERIC_DEVICE), np.log(measured_ms)
 
-        def loss(candidate: NDArray[np.float64]) -> float:
-            residual = target - np.log(self._parts(codes, np.exp(logs + candidate)).sum(axis=1))
-            return float(residual @ residual / variance + candidate @ precision @ candidate)
-
-        for _ in range(STEPS if len(codes) else 0):
-            parts = self._parts(codes, np.exp(logs + shift))
+        def state(shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            parts = self._costs.parts_ms(codes, np.exp(logs + shift))
             total = parts.sum(axis=1)
-            shares, residual = parts / total[:, None], target - np.log(total)
+            return parts / total[:, None], target - np.log(total)
+
+        shift = np.zeros(len(PARAMETERS))
+        shares, residual = state(shift)
+        for _ in range(STEPS if len(codes) else 0):
             variance = _variance(residual)
             gain = shares.T @ residual / variance - precision @ shift
             step = np.linalg.solve(shares.T @ shares / variance + precision, gain)
-            before = loss(shift)
-            length = next((0.5**k for k in range(12) if loss(shift + 0.5**k * step) < before), 0.0)
-            shift = shift + length * step
-            if length * np.abs(step).max() < TOLERANCE:
+            loss = residual @ residual / variance + shift @ precision @ shift
+            for _ in range(HALVINGS):
+                found = shift + step
+                shares_there, residual_there = state(found)
+                if residual_there @ residual_there / variance + found @ precision @ found < loss:
+                    shift, shares, residual = found, shares_there, residual_there
+                    break
+                step = step / 2
+            else:
                 break
-        self._figures = np.exp(logs + shift)
-        parts = self._parts(codes, self._figures)
-        total = parts.sum(axis=1)
-        shares = parts / total[:, None]
-        self._variance = _variance(target - np.log(total))
+            if np.abs(step).max() < TOLERANCE:
+                break
+        self._figures, self._variance = np.exp(logs + shift), _variance(residual)
         self._covariance = np.linalg.inv(shares.T @ shares / self._variance + precision)
         self._freedom = ERROR_SAMPLES + len(codes)
 
     def _predict(self, codes: Codes) -> Prediction:
         from scipy.stats import t
 
-        parts = self._parts(codes, self._figures)
+        parts = self._costs.parts_ms(codes, self._figures)
         mean_ms = parts.sum(axis=1)
         # A latency is linear in the figure that bounds it, so that shares are the gradient of its logarithm.
         shares = parts / mean_ms[:, None]
         variance = self._variance + ((shares @ self._covariance) * shares).sum(axis=1)
         factor = np.exp(t.ppf(0.95, self._freedom) * np.sqrt(variance))
         return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
-
-    def _parts(self, codes: Codes, figures: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._costs.parts_ms(codes, figures)
 
     def _state(self) -> dict[str, Any]:
         return {

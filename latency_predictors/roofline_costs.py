@@ -15,16 +15,16 @@ _BYTES = tuple(name for name in COSTS if name.endswith("_bytes"))
 #: What a roofline consists of: ms per MAC of each kind, per byte moved, per kernel launched, and per call.
 PARAMETERS = (*_MACS, "bytes", "kernels", "call")
 
-#: One core of a current processor: 3e10 MACs per second, 1e10 in kinds of convolution that vectorise worse, 2e10
-#: bytes per second, 2 microseconds for a launch, 10 for a call.
+#: One core of a current processor with its data in cache, rounded from the devices of the shipped bank: 1e11 MACs per
+#: second, less where convolutions vectorise worse, 1e11 bytes per second, 2 microseconds for a launch, 5 for a call.
 _GENERIC = {
-    "macs_depthwise": 1e-7,
-    "macs_grouped": 1e-7,
-    "bytes": 5e-8,
+    "macs_depthwise": 3e-8,
+    "macs_grouped": 2e-8,
+    "bytes": 1e-8,
     "kernels": 2e-3,
-    "call": 1e-2,
+    "call": 5e-3,
 }
-_GENERIC_MAC = 3e-8
+_GENERIC_MAC = 1e-8  # of all other kinds
 
 #: The figures of a device that nobody measured, in the order of `PARAMETERS`.
 GENERIC_DEVICE = tuple(_GENERIC.get(name, _GENERIC_MAC) for name in PARAMETERS)
