@@ -15,6 +15,9 @@ Codes = NDArray[np.int64]
 #: In place of a number that was not looked up yet.
 UNKNOWN = -1
 
+#: Variants that are looked at before a limit is checked.
+STRIDE = 256
+
 
 class SlotRows(Protocol):
     """All variants of a slot, by row."""
@@ -51,10 +54,21 @@ class SlotWorkloads:
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
             self._complete(slot, numbers, np.unique(slot.index(codes)))
 
-    def number_all(self) -> None:
-        """Give a number to the workloads of all variants of all slots: seconds to minutes for a large space."""
+    def number_all(self, most: int) -> None:
+        """Give a number to the workloads of all variants of all slots.
+
+        Raises:
+            ValueError: when there are more than `most`.
+        """
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            self._complete(slot, numbers, np.arange(len(slot)))
+            for start in range(0, len(slot), STRIDE):
+                self._complete(slot, numbers, np.arange(start, min(start + STRIDE, len(slot))))
+                if len(self._known) - 1 > most:
+                    variants = sum(len(slot) for slot in self._slots)
+                    raise ValueError(
+                        f"the space has more than {most:,} distinct blocks (its slots have {variants:,} variants), too many "
+                        "to measure each: choose another predictor, or give the space fewer options"
+                    )
 
     def sums(self, codes: Codes, costs: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
         """Sum over the slots of the costs of their workloads.
