@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latency_predictors import metrics
 from latency_predictors.devices import quantities
+from latency_predictors.devices.blocks import BlockTimer
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.engines import Engine, LocalEngine
 from latency_predictors.devices.measuring import Measurement, Progress, Protocol, TimingGraphs, complete
@@ -108,7 +109,7 @@ class Calibration:
             readings = [row[name] for row in rows]
             added[name] = Fit.of(
                 quantities.get(name),
-                get(self.predictor.name)(space, phase),
+                self.predictor.blank(),
                 self.reference_codes,
                 readings[:split],
                 self.holdout_codes,
@@ -207,6 +208,7 @@ def calibrate(
     seed: int = 0,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    blocks_file: str | os.PathLike[str] | None = None,
     **protocol: Any,
 ) -> Calibration:
     """Measure a reference set on `device`, fit a predictor to it, and test it on other architectures.
@@ -218,12 +220,13 @@ def calibrate(
         space: the search space.
         device: where to measure.
         predictor: a name that `get` knows.
-        samples: size of the reference set.
+        samples: size of the reference set; 0 for a predictor that needs none.
         holdout: number of random other architectures, 2 or more.
         phase: one of `space.phases`.
         seed: of the holdout, and of the order of the measurements.
         progress: as for `measure`.
         engine: from where the device is measured, by default from this process.
+        blocks_file: keeps what a predictor measures of blocks alone, so that it can be resumed; see `BlockTimer`.
         protocol: `rounds`, `repeats`, `max_seconds`, `target_error`, as for `measure`.
 
     Raises:
@@ -235,10 +238,12 @@ def calibrate(
     fitted = get(predictor)(space, phase)
     if samples < fitted.min_samples:
         raise ValueError(f"predictor {predictor!r} needs {fitted.min_samples} samples or more, not {samples}")
-    reference = reference_set(space, phase, samples)
+    reference = reference_set(space, phase, samples) if samples else []
     others = _others(space, reference, holdout, seed)
+    engine = engine or LocalEngine()
+    fitted.measure_parts(BlockTimer(device, engine, settings, blocks_file, progress))
     graphs = TimingGraphs(space, [*reference, *others], phase)
-    marks, results = (engine or LocalEngine()).measure(device, graphs, progress=progress, **asdict(settings))
+    marks, results = engine.measure(device, graphs, progress=progress, **asdict(settings))
     measured = complete(results)
     reference_codes, holdout_codes = space.codes(reference), space.codes(others)
     fitted.calibrate(reference_codes, latencies_ms(measured[:samples]))

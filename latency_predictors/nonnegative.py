@@ -7,18 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.stats import t
 
+from latency_predictors.least_squares import relative_error, weights
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from search_spaces.space import Codes
-
-#: No interval is narrower than this on either side, relative to the prediction: timers repeat no better.
-SMALLEST_RELATIVE_ERROR = 0.005
-
-#: A left-out measurement that is more than this many times its prediction counts as that many times: the prediction
-#: is 0 when all fitted weights belong to costs that the architecture does not have.
-LARGEST_FACTOR = 10
 
 
 class NonNegative(LatencyPredictor):
@@ -34,8 +26,8 @@ class NonNegative(LatencyPredictor):
 
     def _fit(self, codes: Codes, measured_ms: NDArray[np.float64]) -> None:
         costs = self._costs(codes)
-        self._weights_ms = _weights(costs, measured_ms)
-        self._relative_error = _relative_error(costs, measured_ms)
+        self._weights_ms = weights(costs, measured_ms)
+        self._relative_error = relative_error(costs, measured_ms)
 
     def _predict(self, codes: Codes) -> Prediction:
         mean_ms = self._costs(codes) @ self._weights_ms
@@ -56,34 +48,13 @@ class NonNegative(LatencyPredictor):
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        names, weights = self.space.feature_names(self.phase), state["ms_per_unit"]
-        if list(weights) != list(names):
+        names, saved = self.space.feature_names(self.phase), state["ms_per_unit"]
+        if list(saved) != list(names):
             raise ValueError(
-                f"the predictor was fitted to the features {', '.join(weights)}, the space has {', '.join(names)}: "
+                f"the predictor was fitted to the features {', '.join(saved)}, the space has {', '.join(names)}: "
                 "calibrate anew"
             )
-        numbers = np.array([*weights.values(), state["overhead_ms"], state["relative_error"]], dtype=np.float64)
+        numbers = np.array([*saved.values(), state["overhead_ms"], state["relative_error"]], dtype=np.float64)
         if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
             raise ValueError("a saved weight or error is not a finite number from 0: calibrate anew")
         self._weights_ms, self._relative_error = numbers[:-1], float(numbers[-1])
-
-
-def _weights(costs: NDArray[np.float64], measured_ms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Non-negative weights in ms per unit of each column of `costs`, shape (f,)."""
-    rows = costs / measured_ms[:, None]
-    scale = np.linalg.norm(rows, axis=0)
-    scale[scale == 0] = 1
-    solution, _ = nnls(rows / scale, np.ones(len(rows)))
-    return np.asarray(solution / scale, dtype=np.float64)
-
-
-def _relative_error(costs: NDArray[np.float64], measured_ms: NDArray[np.float64]) -> float:
-    """Half width of the 90 % interval relative to the prediction, from leaving out one measurement after the other."""
-    n = len(measured_ms)
-    residuals = []
-    for left_out in range(n):
-        kept = np.arange(n) != left_out
-        predicted_ms = costs[left_out] @ _weights(costs[kept], measured_ms[kept])
-        residuals.append(np.log(measured_ms[left_out] / max(predicted_ms, measured_ms[left_out] / LARGEST_FACTOR)))
-    half_width = t.ppf(0.95, n - 1) * float(np.sqrt(np.mean(np.square(residuals))))
-    return max(float(np.expm1(half_width)), SMALLEST_RELATIVE_ERROR)

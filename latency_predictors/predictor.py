@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,11 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from latency_predictors.files import write_json
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
+from search_spaces.workload import Workload
 
 if TYPE_CHECKING:
     from latency_predictors.bank import Bank
 
 FORMAT_VERSION = 1
+
+#: Measures workloads on a device (batch 1): their latencies in ms, shape (n,).
+Timer = Callable[[Sequence[Workload]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,17 @@ class LatencyPredictor(ABC):
         space.feature_names(phase)  # raises when there is no such phase
         self.space, self.phase, self.bank = space, phase, bank
         self._calibrated = False
+
+    def measure_parts(self, time: Timer) -> None:  # noqa: B027  most predictors need none
+        """Measure what the predictor needs of a device beside whole networks; called before `calibrate`.
+
+        Args:
+            time: measures workloads on the device.
+        """
+
+    def blank(self) -> LatencyPredictor:
+        """Another one for the same space and device that is not calibrated, for another quantity of the device."""
+        return type(self)(self.space, self.phase, self.bank)
 
     def calibrate(self, codes: Codes, measured_ms: ArrayLike) -> None:
         """Fit to measurements of one device, forgetting earlier ones.

@@ -14,7 +14,9 @@ from search_spaces import SearchSpace
 from search_spaces.space import nearest
 
 _PREDICTORS = {
+    "lookup_table": "latency_predictors.lookup_table:LookupTable",
     "nonnegative": "latency_predictors.nonnegative:NonNegative",
+    "roofline": "latency_predictors.roofline:Roofline",
 }
 
 

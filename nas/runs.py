@@ -111,6 +111,10 @@ class Run:
         """Measurements and predictor of a device."""
         return self.path / "calibration" / f"{device}.json"
 
+    def blocks_file(self, device: str) -> Path:
+        """Latencies of single blocks on a device, for predictors that need them."""
+        return self.path / "calibration" / "blocks" / f"{device}.json"
+
     @classmethod
     def existing(cls, path: Path) -> tuple[Run, RunConfig]:
         """The run in a directory and its configuration.

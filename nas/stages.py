@@ -209,6 +209,7 @@ class Stages:
                 seed=self.config.seed,
                 progress=advance,
                 engine=self.engine,
+                blocks_file=self.run.blocks_file(name),
                 max_seconds=self.config.calibration.max_seconds,
             )
         path = self.run.calibration_file(name)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from search_spaces.slot_workloads import SlotWorkloads
 from search_spaces.spec import ModuleSpec
 from search_spaces.trace import trace
 from search_spaces.workload import COSTS, Shape, Workload, chain
@@ -355,6 +356,11 @@ class SearchSpace:
         self._check_phase(phase)
         return COSTS
 
+    def slot_workloads(self, phase: str = "inference") -> SlotWorkloads:
+        """Which workload each slot runs, for costs that are sums over slots but no column of `features`."""
+        self._check_phase(phase)
+        return SlotWorkloads(self._tables[phase])
+
     def macs(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
         """Multiply-accumulate operations of one forward pass, shape (n,)."""
         columns = [column for column, name in enumerate(COSTS) if name.startswith("macs_")]
@@ -435,10 +441,23 @@ class _SlotTable:
         }
         return self.slot.variant(values, self._phase)
 
-    def rows(self, codes: Codes) -> NDArray[np.float64]:
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def index(self, codes: Codes) -> NDArray[np.int64]:
+        """Row of the slot's variant in each architecture of these canonical codes, shape (n,)."""
         index = np.zeros(len(codes), dtype=np.int64)
         for column, radix in zip(self._columns, self._radices, strict=True):
             index = index * radix + codes[:, column]
+        return index
+
+    def workload(self, row: int) -> Workload | None:
+        """The operators of the variant of a row; `None` when the slot is left out."""
+        variant = self._variant(row)
+        return None if variant is None else self._space.variant_workload(variant)
+
+    def rows(self, codes: Codes) -> NDArray[np.float64]:
+        index = self.index(codes)
         rows = self._table[index]
         missing = np.unique(index[np.isnan(rows[:, 0])])
         for row in missing.tolist():
@@ -446,8 +465,7 @@ class _SlotTable:
         return self._table[index] if missing.size else rows
 
     def _costs(self, row: int) -> list[float]:
-        variant = self._variant(row)
-        if variant is None:
+        workload = self.workload(row)
+        if workload is None:
             return [0.0] * self._table.shape[1]
-        workload = self._space.variant_workload(variant)
         return [*workload.costs().values(), workload.parameters, workload.peak_activation_bytes]

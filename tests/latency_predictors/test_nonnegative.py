@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 import search_spaces
-from latency_predictors.nonnegative import NonNegative, _relative_error
+from latency_predictors.least_squares import relative_error
+from latency_predictors.nonnegative import NonNegative
 from nas.testing.predictors import LatencyPredictorContract, SimulatedDevice
 from search_spaces import SearchSpace
 
@@ -108,5 +109,5 @@ def test_costs_that_no_architecture_has_are_left_alone() -> None:
 def test_a_cost_that_only_one_measured_architecture_has_gives_a_finite_interval() -> None:
     # Without the first row its cost has no weight, and its prediction is 0 ms.
     costs = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    found = _relative_error(costs, np.array([1.0, 1.0, 1.0]))
+    found = relative_error(costs, np.array([1.0, 1.0, 1.0]))
     assert 1 < found < 1000

@@ -1,0 +1,94 @@
+"""The distinct workloads of the slots of a space, by number: any cost of a workload becomes a sum by look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.workload import Workload
+
+Codes = NDArray[np.int64]
+
+#: In place of a number that was not looked up yet.
+UNKNOWN = -1
+
+#: Variants that are looked at before a limit is checked.
+STRIDE = 256
+
+
+class SlotRows(Protocol):
+    """All variants of a slot, by row."""
+
+    def __len__(self) -> int: ...
+    def index(self, codes: Codes) -> NDArray[np.int64]:
+        """Row of the variant in each architecture, shape (n,)."""
+
+    def workload(self, row: int) -> Workload | None:
+        """What the variant of a row runs; `None` when the slot is left out."""
+
+
+class SlotWorkloads:
+    """Numbers the distinct workloads that slots run, each when it is first asked for.
+
+    Equal workloads have one number wherever they occur; number 0 is the slot that is left out.
+
+    Args:
+        slots: of one phase of a space, see `SearchSpace.slot_workloads`.
+    """
+
+    def __init__(self, slots: Sequence[SlotRows]) -> None:
+        self._slots = slots
+        self._numbers = [np.full(len(slot), UNKNOWN) for slot in slots]
+        self._known: dict[Workload | None, int] = {None: 0}
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """Those that have a number so far, from number 1 on; they keep it."""
+        return [workload for workload in self._known if workload is not None]
+
+    def number(self, codes: Codes) -> None:
+        """Give a number to all workloads of these canonical codes, shape (n, number of choices)."""
+        for slot, numbers in zip(self._slots, self._numbers, strict=True):
+            self._complete(slot, numbers, np.unique(slot.index(codes)))
+
+    def number_all(self, most: int) -> None:
+        """Give a number to the workloads of all variants of all slots.
+
+        Raises:
+            ValueError: when there are more than `most`.
+        """
+        for slot, numbers in zip(self._slots, self._numbers, strict=True):
+            for start in range(0, len(slot), STRIDE):
+                self._complete(slot, numbers, np.arange(start, min(start + STRIDE, len(slot))))
+                if len(self._known) - 1 > most:
+                    variants = sum(len(slot) for slot in self._slots)
+                    raise ValueError(
+                        f"the space has more than {most:,} distinct blocks (its slots have {variants:,} variants), too many "
+                        "to measure each: choose another predictor, or give the space fewer options"
+                    )
+
+    def sums(self, codes: Codes, costs: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Sum over the slots of the costs of their workloads.
+
+        Args:
+            codes: canonical, shape (n, number of choices).
+            costs: gives the costs of `workloads` in their order, shape (len(workloads), c); asked after all workloads
+                of `codes` have a number.
+
+        Returns:
+            Shape (n, c).
+        """
+        self.number(codes)
+        values = costs()
+        table = np.concatenate([np.zeros((1, values.shape[1])), values])
+        total = np.zeros((len(codes), table.shape[1]))
+        for slot, numbers in zip(self._slots, self._numbers, strict=True):
+            total += table[numbers[slot.index(codes)]]
+        return total
+
+    def _complete(self, slot: SlotRows, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        for row in rows[numbers[rows] == UNKNOWN].tolist():
+            numbers[row] = self._known.setdefault(slot.workload(row), len(self._known))
