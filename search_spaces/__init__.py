@@ -23,7 +23,9 @@ __all__ = [
 
 _BUILDERS = {
     "convnet": "search_spaces.convnet.mixed:convnet",
+    "fbnet": "search_spaces.tabular.fbnet:fbnet",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
+    "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
 }
 
 

@@ -3,7 +3,11 @@ network (torch's own layers) and the supernet (elastic layers)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import nn
+
+from search_spaces.options import OneOf
 
 
 class Layers:
@@ -30,6 +34,10 @@ class Layers:
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
         return nn.BatchNorm2d(channels)
+
+    def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
+        """The module that `options[chosen]` makes; an elastic layer holds all of them."""
+        return OneOf(options, (chosen,))
 
     def linear(self, in_features: int, out_features: int) -> nn.Module:
         """An affine map with bias."""

@@ -14,8 +14,10 @@ from search_spaces.workload import Attribute, Op, Shape, Workload
 
 aten = torch.ops.aten
 
-#: Operators that only give another name or another view to a tensor.
+#: Operators that only give another name or another view to a tensor. (A copy is no operator of the network either:
+#: torch needs it where the order of dimensions has changed, which is an operator by itself.)
 _VIEWS = {
+    aten.clone.default,
     aten.view.default,
     aten._unsafe_view.default,
     aten.reshape.default,
@@ -120,6 +122,10 @@ class _Recorder(TorchDispatchMode):
         self.ops.append(Op(kind, numbers, (result,), shapes, weights, attributes, parameters))
 
     def _elementwise(self, kind: str, args: tuple[Any, ...], output: Tensor) -> None:
+        if kind == "mul" and not isinstance(args[1], Tensor) and args[1] == 0:
+            # Kept apart: timing graphs may give other constants any value.
+            self._append("zero", args[:1], output)
+            return
         constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.weights]
         shapes = tuple(tuple(tensor.shape) for tensor in constants)
         self._append(kind, args, output, (), shapes, self._constants(*constants))
@@ -156,6 +162,25 @@ class _Recorder(TorchDispatchMode):
         )
         self._append("mean", (source,), output, attributes)
 
+    def average_pool(self, args: tuple[Any, ...], output: Tensor) -> None:
+        names = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+        given = {"padding": (0, 0), "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
+        given |= dict(zip(names, args[1:], strict=False))
+        if given["ceil_mode"] or given["divisor_override"] is not None:
+            raise UnknownOperator("average pooling with ceil_mode or divisor_override is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("kernel", _pair(given["kernel"])),
+            ("stride", _pair(given.get("stride") or given["kernel"])),
+            ("padding", _pair(given["padding"])),
+            ("count_include_pad", bool(given["count_include_pad"])),
+        )
+        self._append("average_pool", args[:1], output, attributes)
+
+    def transpose(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, order = args
+        order = tuple(dim % source.dim() for dim in order)
+        self._append("transpose", (source,), output, (("order", order),))
+
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
         self._append("clip", args[:1], output, (("min", low), ("max", high)))
@@ -186,6 +211,11 @@ class _Recorder(TorchDispatchMode):
         self.number[id(output)] = number
 
 
+def _pair(sizes: Any) -> tuple[int, int]:
+    height, *width = sizes
+    return int(height), int(width[0] if width else height)
+
+
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
     if func in _BATCH_NORMS:
@@ -201,6 +231,8 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.addmm.default: _Recorder.linear,
     aten.mm.default: _Recorder.linear,
     aten.mean.dim: _Recorder.mean,
+    aten.avg_pool2d.default: _Recorder.average_pool,
+    aten.permute.default: _Recorder.transpose,
     aten.hardtanh.default: _Recorder.clip,
 }
 
@@ -209,7 +241,7 @@ def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
     """The workload of `module` in evaluation mode.
 
     Args:
-        module: a static module whose parameters are on the meta device.
+        module: a static module whose parameters are on the meta device; its result is a tensor or a tuple of them.
         input_shapes: shape of each positional input, batch included.
 
     Raises:
@@ -220,7 +252,9 @@ def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
     module.eval()
     try:
         with torch.no_grad(), _Recorder(module, inputs) as recorder:
-            output = module(*inputs)
+            outputs = module(*inputs)
     finally:
         module.train(was_training)
-    return Workload(tuple(recorder.ops), tuple(range(len(inputs))), (recorder.number[id(output)],), input_shapes)
+    results = outputs if isinstance(outputs, tuple) else (outputs,)
+    numbers = tuple(recorder.number[id(output)] for output in results)
+    return Workload(tuple(recorder.ops), tuple(range(len(inputs))), numbers, input_shapes)

@@ -30,7 +30,8 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `add`, `mul`, `mean`, `batch_norm` or `reshape`.
+            `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
+            `batch_norm`, `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.

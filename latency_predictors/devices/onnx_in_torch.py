@@ -150,6 +150,26 @@ def _reduce_mean(node: _Node) -> Function:
     return lambda x: x.mean(dims, keepdim)
 
 
+def _average_pool(node: _Node) -> Function:
+    node.need(auto_pad="NOTSET", ceil_mode=0, dilations=[1, 1])
+    window = tuple(node.attributes["kernel_shape"])
+    if len(window) != 2:
+        raise ValueError(
+            f"torch cannot run the model: operator AveragePool over {len(window)} dimensions has no translation"
+        )
+    top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right):
+        raise ValueError("torch cannot run the model: operator AveragePool with uneven pads has no translation")
+    stride = tuple(node.attributes.get("strides", [1, 1]))
+    counted = bool(node.attributes.get("count_include_pad", 0))
+    return lambda x: functional.avg_pool2d(x, window, stride, (top, left), count_include_pad=counted)
+
+
+def _transpose(node: _Node) -> Function:
+    order = node.attributes.get("perm")
+    return lambda x: x.permute(order or tuple(reversed(range(x.dim()))))
+
+
 def _reshape(node: _Node) -> Function:
     shape = node.constant(1)
     sizes = [] if shape is None else shape.tolist()
@@ -189,6 +209,7 @@ _CONFIGURED = {"Clip", "ReduceMean", "Reshape"}
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Add": _plain(torch.add),
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Conv": _conv,
@@ -203,4 +224,5 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
+    "Transpose": _transpose,
 }

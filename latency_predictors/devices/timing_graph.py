@@ -156,6 +156,27 @@ def _mean(graph: _Graph, op: Op) -> None:
     graph.node(op, "ReduceMean", axes, keepdims=int(bool(attributes["keepdim"])))
 
 
+def _average_pool(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    graph.node(
+        op,
+        "AveragePool",
+        kernel_shape=attributes["kernel"],
+        strides=attributes["stride"],
+        pads=(vertical, horizontal, vertical, horizontal),
+        count_include_pad=int(bool(attributes["count_include_pad"])),
+    )
+
+
+def _zero(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Mul", graph.constant(np.zeros((), np.float32)))
+
+
+def _transpose(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Transpose", perm=dict(op.attributes)["order"])
+
+
 def _reshape(graph: _Graph, op: Op) -> None:
     graph.node(op, "Reshape", graph.constant(np.array(graph.batched(op.output_shape), np.int64)))
 
@@ -184,9 +205,12 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "mean": _mean,
+    "average_pool": _average_pool,
     "reshape": _reshape,
+    "transpose": _transpose,
     "add": _arithmetic("Add"),
     "mul": _arithmetic("Mul"),
+    "zero": _zero,
     "clip": _clip,
     "relu": _plain("Relu"),
     "hardswish": _plain("HardSwish"),

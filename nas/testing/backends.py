@@ -41,6 +41,7 @@ class EveryOperator(nn.Module):
         z = functional.hardswish(self.dense_norm(self.dense(functional.relu(self.norm(x)) + y)))
         z = functional.relu6(z) + functional.silu(self.depthwise(z))
         z = z * functional.hardsigmoid(z.mean((2, 3), keepdim=True))
+        z = shuffled(z) + functional.avg_pool2d(z, 3, 1, 1, count_include_pad=False) + z * 0
         tokens = functional.gelu(self.tokens(self.pooled(z)))
         logits: Tensor = self.classifier(torch.sigmoid(tokens) * 0.9)  # the constant of timing graphs
         return logits
@@ -48,6 +49,12 @@ class EveryOperator(nn.Module):
     def pooled(self, z: Tensor) -> Tensor:
         """Vectors of 8 numbers that mix channels and rows of the images."""
         return z.mean(3).flatten(0).view(-1, 8)
+
+
+def shuffled(z: Tensor) -> Tensor:
+    """The channels of two groups by turns (Zhang et al., CVPR 2018)."""
+    _, channels, height, width = z.shape
+    return z.view(-1, 2, channels // 2, height * width).permute(0, 2, 1, 3).reshape(-1, channels, height, width)
 
 
 class EveryImageOperator(EveryOperator):

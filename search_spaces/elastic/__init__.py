@@ -4,5 +4,6 @@ from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
 from search_spaces.elastic.norm import ElasticBatchNorm2d
+from search_spaces.elastic.options import ElasticOneOf
 
-__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLayer", "ElasticLayers", "ElasticLinear"]
+__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLayer", "ElasticLayers", "ElasticLinear", "ElasticOneOf"]

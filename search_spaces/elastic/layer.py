@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
+from search_spaces.options import OneOf
 
 
 class ElasticLayer(nn.Module):
@@ -83,6 +84,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
         return ElasticBatchNorm2d(channels, _conv(follows))
+
+    def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
+        from search_spaces.elastic.options import ElasticOneOf
+
+        return ElasticOneOf(options)
 
     def linear(self, in_features: int, out_features: int) -> nn.Module:
         from search_spaces.elastic.linear import ElasticLinear

@@ -62,6 +62,14 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     ),
     "mean": lambda: model_of("ReduceMean", [IMAGE], [np.array([2, -1])], keepdims=0),
     "mean, old form": lambda: model_of("ReduceMean", [IMAGE], [], opset=13, axes=[1]),
+    "average pool": lambda: model_of(
+        "AveragePool", [IMAGE], [], kernel_shape=[3, 3], strides=[1, 2], pads=[1, 1, 1, 1], count_include_pad=1
+    ),
+    "average pool, padding not counted": lambda: model_of(
+        "AveragePool", [IMAGE], [], kernel_shape=[3, 2], pads=[1, 1, 1, 1]
+    ),
+    "transpose": lambda: model_of("Transpose", [IMAGE], [], perm=[0, 2, 3, 1]),
+    "transpose, all dimensions": lambda: model_of("Transpose", [IMAGE], []),
     "reshape": lambda: model_of("Reshape", [IMAGE], [np.array([0, -1, 2])]),
     "reshape of the exporter": lambda: model_of("Reshape", [IMAGE], [np.array([-1, 42])], allowzero=1),
     "clip": lambda: model_of("Clip", [IMAGE], [np.array(-0.5, np.float32), np.array(1, np.float32)]),
@@ -120,6 +128,13 @@ BAD: dict[str, tuple[ModelProto, str]] = {
         model_of("BatchNormalization", [IMAGE], [normal(4)] * 4, training_mode=1), "BatchNormalization with training_mode=1"
     ),
     "all axes": (model_of("ReduceMean", [IMAGE], []), "ReduceMean without axes"),
+    "pool of one dimension": (model_of("AveragePool", [(1, 4, 7)], [], kernel_shape=[3]), "AveragePool over 1 dimensions"),
+    "pool with uneven pads": (
+        model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], pads=[0, 0, 1, 1]), "AveragePool with uneven pads"
+    ),
+    "pool with ceil_mode": (
+        model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], ceil_mode=1), "AveragePool with ceil_mode=1"
+    ),
     "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
 }  # fmt: skip
 

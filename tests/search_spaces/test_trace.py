@@ -126,6 +126,45 @@ def test_clip(function: Callable[[Tensor], Tensor], low: float, high: float) -> 
     assert (op.kind, dict(op.attributes)) == ("clip", {"min": low, "max": high})
 
 
+@pytest.mark.parametrize(
+    ("function", "shape", "attributes"),
+    [
+        (lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), (2, 3, 8, 5), ((3, 3), (1, 1), (1, 1), False)),
+        (lambda x: F.avg_pool2d(x, 2), (2, 3, 4, 2), ((2, 2), (2, 2), (0, 0), True)),
+        (nn.AvgPool2d((4, 1), (2, 1), (1, 0)), (2, 3, 4, 5), ((4, 1), (2, 1), (1, 0), True)),
+    ],
+)
+def test_average_pool(function: Callable[[Tensor], Tensor], shape: Shape, attributes: tuple[object, ...]) -> None:
+    op = only(traced(function, (2, 3, 8, 5)))
+    names = ("kernel", "stride", "padding", "count_include_pad")
+    assert (op.kind, op.output_shape, op.macs) == ("average_pool", shape, 0)
+    assert dict(op.attributes) == dict(zip(names, attributes, strict=True))
+
+
+@pytest.mark.parametrize("options", [{"ceil_mode": True}, {"divisor_override": 3}])
+def test_average_pool_of_another_kind_raises(options: dict[str, int]) -> None:
+    with pytest.raises(UnknownOperator, match="ceil_mode or divisor_override"):
+        traced(lambda x: F.avg_pool2d(x, 2, **options), (2, 3, 8, 5))
+
+
+def test_zero() -> None:
+    op = only(traced(lambda x: x * 0, (2, 3)))
+    assert (op.kind, op.inputs, op.shapes, op.weights) == ("zero", (0,), ((2, 3), (2, 3)), ())
+
+
+def test_transpose_with_the_copy_that_follows() -> None:
+    workload = traced(lambda x: x.view(1, 2, 3, 4).permute(0, 2, -3, 3).reshape(1, 6, 4), (1, 6, 4))
+    assert [op.kind for op in workload.ops] == ["reshape", "transpose", "reshape"]
+    op = workload.ops[1]
+    assert dict(op.attributes) == {"order": (0, 2, 1, 3)}
+    assert (op.output_shape, op.costs()["activation_bytes"], op.macs) == ((1, 3, 2, 4), 4 * 2 * 24, 0)
+
+
+def test_several_results() -> None:
+    workload = traced(lambda x, y: (y, torch.relu(x), x), (2, 3), (4,))
+    assert (workload.inputs, workload.outputs) == ((0, 1), (1, 2, 0))
+
+
 def test_reshape() -> None:
     op = only(traced(lambda x: x.flatten(1), (2, 3, 4, 5)))
     assert (op.kind, op.shapes) == ("reshape", ((2, 3, 4, 5), (2, 60)))
