@@ -19,6 +19,9 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 #: The edges in the order of the tables: `edge2_1` leads from node 1 to node 2.
 EDGES = ("edge1_0", "edge2_0", "edge2_1", "edge3_0", "edge3_1", "edge3_2")
 
+# From the cheapest to the most expensive, as the options of a choice are: limits and training read its last one.
+_OPTIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
+
 State = Tensor | tuple[Tensor, ...]
 
 
@@ -156,7 +159,7 @@ def nasbench201(
         for cell in range(1, cells + 1):
             slots += _cell(f"stage{stage}_cell{cell}", channels, size)
     slots.append(_fixed("classifier", ModuleSpec.of(Classifier, channels=channels, classes=classes), channels, size))
-    choices = tuple(Choice(edge, OPERATIONS, ordered=False) for edge in EDGES)
+    choices = tuple(Choice(edge, _OPTIONS, ordered=False) for edge in EDGES)
     return SearchSpace("nasbench201", choices, tuple(slots), options)
 
 
@@ -199,9 +202,11 @@ def codes_of(ops: Sequence[str]) -> Codes:
     for text in ops:
         if len(text) != len(EDGES) or not set(text) <= set("01234"):
             raise ValueError(f"{text!r} is no architecture of NAS-Bench-201: expected six digits from 0 to 4")
-    return np.array([[int(digit) for digit in text] for text in ops], dtype=np.int64).reshape(-1, len(EDGES))
+    codes = [[_OPTIONS.index(OPERATIONS[int(digit)]) for digit in text] for text in ops]
+    return np.array(codes, dtype=np.int64).reshape(-1, len(EDGES))
 
 
 def ops_of(codes: Codes) -> list[str]:
     """The table's form of `codes`, shape (n, 6): the inverse of `codes_of`."""
-    return ["".join(map(str, row)) for row in np.asarray(codes).tolist()]
+    digits = [str(OPERATIONS.index(name)) for name in _OPTIONS]
+    return ["".join(digits[code] for code in row) for row in np.asarray(codes).tolist()]
