@@ -12,7 +12,7 @@ import pytest
 import search_spaces
 from latency_predictors import Calibration, Device, Failure, Measurement, calibrate
 from latency_predictors.devices.blocks import ANCHORS, CHUNK, BlockTimer
-from latency_predictors.devices.engines import Engine, LocalEngine
+from latency_predictors.devices.engines import LocalEngine
 from latency_predictors.devices.measuring import Progress, Protocol
 from latency_predictors.devices.results import MeasuringError
 from search_spaces import SearchSpace
@@ -21,7 +21,7 @@ from search_spaces.workload import Workload
 MARKS = {"processor": "x", "runtime": "onnxruntime", "runtime_version": "1", "threads": 1}
 
 
-class CountingEngine(Engine):
+class CountingEngine(LocalEngine):
     """A block takes as many ms as it has operators; each call is `slower` than the one before.
 
     Args:
