@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _BUILDERS = {
+    "accel-nasbench": "search_spaces.tabular.accel_nasbench:accel_nasbench",
     "convnet": "search_spaces.convnet.mixed:convnet",
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
