@@ -183,6 +183,12 @@ class _Recorder(TorchDispatchMode):
         order = tuple(dim % source.dim() for dim in order)
         self._append("transpose", (source,), output, (("order", order),))
 
+    def swap(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, first, second = args
+        order = list(range(source.dim()))
+        order[first], order[second] = order[second], order[first]
+        self.transpose((source, order), output)
+
     def matmul(self, args: tuple[Any, ...], output: Tensor) -> None:
         if any(id(factor) in self.weights for factor in args):
             raise UnknownOperator("a product of stacks of matrices of which one is a constant is not supported")
@@ -263,6 +269,7 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.mean.dim: _Recorder.mean,
     aten.avg_pool2d.default: _Recorder.average_pool,
     aten.permute.default: _Recorder.transpose,
+    aten.transpose.int: _Recorder.swap,
     aten.bmm.default: _Recorder.matmul,
     aten._softmax.default: _Recorder.softmax,
     aten.embedding.default: _Recorder.gather,

@@ -85,24 +85,37 @@ def test_concat(dim: int, axis: int) -> None:
     assert op.costs()["activation_bytes"] == 4 * 2 * 48
 
 
+def test_swapped_dimensions_are_transposed() -> None:
+    op = only(traced(lambda x, _: x.transpose(-1, 1), (2, 3, 4, 5)))
+    assert (op.kind, op.attributes, op.output_shape) == ("transpose", (("order", (0, 3, 2, 1)),), (2, 5, 4, 3))
+
+
 @pytest.mark.parametrize(
-    ("function", "message"),
+    ("function", "shape", "message"),
     [
-        (lambda x, constant: x @ constant, "product of stacks of matrices of which one is a constant"),
-        (lambda x, constant: torch.cat([x, constant.mT]), "concatenation with a constant"),
+        (lambda x, constant: torch.bmm(x, constant), (2, 4, 3), "of which one is a constant"),
+        (lambda x, constant: torch.bmm(constant, x), (2, 4, 3), "of which one is a constant"),
+        (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation with a constant"),
     ],
 )
-def test_constants_where_activations_are_expected_raise(function: Callable[..., object], message: str) -> None:
-    with pytest.raises(UnknownOperator, match=message if "product" in message else "aten|concatenation"):
-        traced(function, (2, 4, 3))
+def test_constants_where_activations_are_expected_raise(
+    function: Callable[..., object], shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(UnknownOperator, match=message):
+        traced(function, shape)
 
 
-def test_a_table_that_is_an_activation_raises() -> None:
-    def function(numbers: Tensor, constant: Tensor) -> Tensor:
-        return nn.functional.embedding(numbers, torch.softmax(constant[0], 0))
+def test_a_table_that_is_no_constant_raises() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(10, 4))
 
-    with pytest.raises(UnknownOperator):
-        trace(Function(function).to("meta"), ((1, 5),), indices=True)
+        def forward(self, numbers: Tensor) -> Tensor:
+            return nn.functional.embedding(numbers, torch.relu(self.table))
+
+    with pytest.raises(UnknownOperator, match="a table that is not a constant"):
+        trace(Table().to("meta"), ((1, 5),), indices=True)
 
 
 def test_chain_takes_state_from_outside_and_gives_it_back() -> None:
