@@ -125,12 +125,14 @@ class _Recorder(TorchDispatchMode):
 
     def _elementwise(self, kind: str, args: tuple[Any, ...], output: Tensor) -> None:
         if kind == "mul" and not isinstance(args[1], Tensor) and args[1] == 0:
-            # Kept apart: timing graphs may give other constants any value.
+            # Kept apart: a runtime may make nothing of it.
             self._append("zero", args[:1], output)
             return
         constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.weights]
         shapes = tuple(tuple(tensor.shape) for tensor in constants)
-        self._append(kind, args, output, (), shapes, self._constants(*constants))
+        # Such as the scale of attention, without which a softmax is a step.
+        numbers = tuple(("constant", float(arg)) for arg in args[1:2] if isinstance(arg, int | float))
+        self._append(kind, args, output, numbers, shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
         return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)

@@ -145,9 +145,10 @@ def _batch_norm(graph: _Graph, op: Op) -> None:
 
 def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
     def write(graph: _Graph, op: Op) -> None:
-        # With a constant as the second operand; 0 or 1 would be optimised away.
+        # With a constant as the second operand. Unknown ones are neither 0 nor 1, which would be optimised away.
         shapes = op.weights or ((),) if len(op.inputs) == 1 else ()
-        graph.node(op, kind, *(graph.constant(np.full(shape, 0.9, np.float32)) for shape in shapes))
+        value = float(dict(op.attributes).get("constant", 0.9))  # type: ignore[arg-type]
+        graph.node(op, kind, *(graph.constant(np.full(shape, value, np.float32)) for shape in shapes))
 
     return write
 

@@ -186,9 +186,9 @@ def outputs_of(
 ) -> list[torch.Tensor]:
     """Run the slots' modules one by one with the weights of `model`."""
     tensors = onnx.load_from_string(model).graph.initializer
-    # Constants of arithmetic are 0.9; lists of shapes are integers.
+    # Positions are 0.9, numbers that multiply have no dimensions, lists of shapes are integers.
     floats = [torch.tensor(numpy_helper.to_array(t)) for t in tensors if t.data_type == onnx.TensorProto.FLOAT]
-    weights = iter([tensor for tensor in floats if not (tensor == np.float32(0.9)).all()])
+    weights = iter([tensor for tensor in floats if tensor.dim() and not tensor.eq(0.9).all()])
     x, *state = inputs
     left: list[torch.Tensor] = []
     with torch.no_grad():
@@ -198,8 +198,6 @@ def outputs_of(
             for layer in order:
                 for parameter in layer.parameters():
                     parameter.copy_(next(weights))
-            if hasattr(module, "scale"):
-                module.scale = 0.9
             for buffer in module.buffers():
                 buffer.fill_(0.9)
             results = module(x, *state[: variant.state_inputs])
