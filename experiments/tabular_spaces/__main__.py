@@ -1,23 +1,56 @@
-"""`python -m experiments.tabular_spaces --data DIR`: MACs and parameters of two spaces against all rows of published tables."""
+"""`python -m experiments.tabular_spaces --data DIR`: MACs and parameters of spaces against all rows of published tables."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 import search_spaces
+from search_spaces import SearchSpace
+from search_spaces.convnet import mobilenetv3
 from search_spaces.space import Codes
 from search_spaces.tabular import fbnet, nasbench201
 
-CODES: dict[str, Callable[[Sequence[str]], Codes]] = {"nasbench201": nasbench201.codes_of, "fbnet": fbnet.codes_of}
+
+@dataclass(frozen=True)
+class Check:
+    """A published table and what to compare with it.
+
+    Attributes:
+        file: name of the table without `.parquet`.
+        space: name of the space.
+        codes: gives the architectures of the rows.
+        macs_m: column of the MACs in millions.
+        params_m: column of the parameters in millions, where there is one.
+    """
+
+    file: str
+    space: str
+    codes: Callable[[SearchSpace, Any], Codes]
+    macs_m: str = "macs_m"
+    params_m: str | None = "params_m"
+
+
+def _ofa(space: SearchSpace, table: Any) -> Codes:
+    return mobilenetv3.codes_of(space, *(table[name].to_pylist() for name in ("ks", "e", "d", "r")))
+
+
+CHECKS = (
+    Check("nasbench201", "nasbench201", lambda space, table: nasbench201.codes_of(table["ops"].to_pylist())),
+    Check("fbnet", "fbnet", lambda space, table: fbnet.codes_of(table["ops"].to_pylist())),
+    Check("ofa_mobilenetv3", "mobilenetv3", _ofa, "macs_w10_m", None),
+    Check("ofa_mobilenetv3_w1.0_accuracy", "mobilenetv3", _ofa),
+)
 
 
 def compare(name: str, quantity: str, column: NDArray[np.float32], found: NDArray[np.float64]) -> bool:
@@ -31,10 +64,11 @@ def compare(name: str, quantity: str, column: NDArray[np.float32], found: NDArra
     return differing == 0
 
 
-def check(name: str, path: Path) -> bool:
-    """Compare every row of the table at `path` with the space `name`."""
-    table = pyarrow.parquet.read_table(path, columns=["ops", "macs_m", "params_m"])
-    space, codes = search_spaces.get(name), CODES[name](table["ops"].to_pylist())
+def check(one: Check, folder: Path) -> bool:
+    """Compare every row of a table in `folder` with its space."""
+    table = pyarrow.parquet.read_table(folder / f"{one.file}.parquet")
+    space = search_spaces.get(one.space)
+    codes = one.codes(space, table)
     started = perf_counter()
     macs, parameters = space.macs(codes), space.parameters(codes)
     first = perf_counter() - started
@@ -43,11 +77,10 @@ def check(name: str, path: Path) -> bool:
         started = perf_counter()
         space.features(codes)
         seconds.append(perf_counter() - started)
-    print(f"{name}: tracing {first:.1f} s, then {len(codes) / min(seconds):,.0f} rows of features a second")
-    equal = [
-        compare(name, "MACs", table["macs_m"].to_numpy(), macs),
-        compare(name, "parameters", table["params_m"].to_numpy(), parameters),
-    ]
+    print(f"{one.file}: tracing {first:.1f} s, then {len(codes) / min(seconds):,.0f} rows of features a second")
+    equal = [compare(one.file, "MACs", table[one.macs_m].to_numpy(), macs)]
+    if one.params_m:
+        equal.append(compare(one.file, "parameters", table[one.params_m].to_numpy(), parameters))
     return all(equal)
 
 
@@ -57,7 +90,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.data:
         parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
-    equal = [check(name, Path(arguments.data) / "latency" / f"{name}.parquet") for name in CODES]
+    equal = [check(one, Path(arguments.data) / "latency") for one in CHECKS]
     if not all(equal):
         sys.exit("the spaces do not have the MACs and parameters of the tables")
 
