@@ -12,8 +12,9 @@ protocols
         all rows, and all rows but the samples are queries.
 
 sample sets
-  reference  what predictors choose (`latency_predictors.reference_set.choose`), the same for every device. So that
-             draws differ, each draw lets it choose from another random half of the rows that may be measured.
+  reference  the method's own choice, the same for every device: that of `latency_predictors.reference_set.choose`
+             (low_rank has one of its own). So that draws differ, each draw lets it choose from another random half of
+             the rows that may be measured.
   random     random rows, others in each draw.
 
 methods
@@ -53,7 +54,8 @@ from experiments.few_shot_latency.adaptors import ADAPTORS
 from experiments.few_shot_latency.baselines import BASELINES
 from experiments.few_shot_latency.benchmark import Plan, run
 from experiments.few_shot_latency.dataset import load
-from experiments.few_shot_latency.protocols import PROTOCOLS, SAMPLE_SETS
+from experiments.few_shot_latency.protocols import PROTOCOLS
+from experiments.few_shot_latency.sample_sets import SAMPLE_SETS
 from latency_predictors import names
 from nas.progress import Reporter
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.few_shot_latency.methods import Column, Guess, Method, Predictor, Scenario
+from experiments.few_shot_latency.methods import Column, Guess, Method, Predictor, Scenario, SpaceChoice
 from experiments.few_shot_latency.protocols import Rows
 from latency_predictors import get, names
 from search_spaces.space import nearest
@@ -19,18 +19,21 @@ STRENGTHS = np.logspace(-3, 3, 13)
 FACTORS = 8
 NOISES = np.geomspace(0.01, 0.3, 8)
 SCALES = np.geomspace(0.3, 3, 5)
+#: Noise that is assumed when samples are chosen.
+NOISE = 0.05
 #: Standard deviation of a device's log latency around that of the training devices: nothing is known.
 OFFSET = 10.0
 #: Quantile of the normal distribution that leaves 5 %.
 NORMAL = 1.6448536269514722
 
 
-class Macs(Method):
+class Macs(SpaceChoice):
     """MACs; the samples give one factor (the median ratio), so that the order needs none. Without samples: 1 ms for 10^6."""
 
     min_samples = 0
 
     def learn(self, scenario: Scenario) -> None:
+        super().learn(scenario)
         self._macs = scenario.space.macs(scenario.codes, scenario.phase) / 1e6
 
     def calibrate(self, rows: Rows, measured_ms: Column) -> None:
@@ -40,12 +43,13 @@ class Macs(Method):
         return Guess(self._factor * self._macs[rows])
 
 
-class Ridge(Method):
+class Ridge(SpaceChoice):
     """Ridge regression of log latency on some features of the architecture."""
 
     min_samples = 2
 
     def learn(self, scenario: Scenario) -> None:
+        super().learn(scenario)
         self._features = self.features(scenario)
 
     def features(self, scenario: Scenario) -> NDArray[np.float64]:
@@ -77,51 +81,69 @@ class RidgeDevices(Ridge):
 
 
 class LowRank(Method):
-    """A device is a few factors of the training devices' log latencies, those of the queries included.
+    """A device is a level and a few factors of the training devices' log latencies, those of the queries included.
 
-    The prior of the factors' weights is normal, with the mean and the variances that they have over the training
-    devices; its scale and the noise are those of the largest evidence of the samples (empirical Bayes).
+    The prior of the factors' weights is normal, with the second moments that they have over the training devices; its
+    scale and the noise are those of the largest evidence of the samples (empirical Bayes). It measures what lowers the
+    mean posterior variance of all rows most.
     """
 
     looks_up_queries = True
 
     def learn(self, scenario: Scenario) -> None:
         logs = _log_devices(scenario, "low_rank")
-        left, strength, right = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
-        kept = min(FACTORS, len(strength))
-        scale = strength[:kept] / np.sqrt(len(logs))
-        weights = right[:kept].T * scale  # of each training device, shape (devices, factors)
-        self._factors = left[:, :kept] * np.sqrt(len(logs))
-        self._mean = weights.mean(axis=0)
-        self._variances = weights.var(axis=0) + 1e-6
         self._level = float(logs.mean())
+        left, strength, _ = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
+        kept = min(FACTORS, len(strength))
+        # Columns are scaled so that weights are standard normal; the last one is the level.
+        factors = left[:, :kept] * strength[:kept] / np.sqrt(logs.shape[1])
+        self._factors = np.concatenate([factors, np.full((len(logs), 1), OFFSET)], axis=1)
+
+    def choose(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+        return np.asarray(rows[greedy(self._factors[rows], n, NOISE)])
 
     def calibrate(self, rows: Rows, measured_ms: Column) -> None:
-        factors = self._factors[rows]
-        residual = np.log(measured_ms) - self._level - factors @ self._mean
-        tried = [self._posterior(factors, residual, scale, noise) for scale in SCALES for noise in NOISES]
-        _, self._solved, self._inverse, self._prior, self._noise = max(tried, key=lambda one: one[0])
-        self._rows = factors
+        target = np.log(measured_ms) - self._level
+        tried = [self._posterior(self._factors[rows], target, scale, noise) for scale in SCALES for noise in NOISES]
+        _, self._mean, self._covariance, self._noise = max(tried, key=lambda one: one[0])
 
     def _posterior(
-        self, factors: NDArray[np.float64], residual: Column, scale: float, noise: float
-    ) -> tuple[float, Column, NDArray[np.float64], Column, float]:
-        """Log evidence, and what a prediction needs."""
-        prior = scale**2 * self._variances
-        covariance = (factors * prior) @ factors.T + OFFSET**2 + noise**2 * np.eye(len(factors))
-        inverse = np.linalg.inv(covariance)
-        solved = inverse @ residual
-        evidence = -0.5 * float(residual @ solved + np.linalg.slogdet(covariance)[1])
-        return evidence, solved, inverse, prior, noise
+        self, factors: NDArray[np.float64], target: Column, scale: float, noise: float
+    ) -> tuple[float, Column, NDArray[np.float64], float]:
+        """Log evidence; mean and covariance of the weights; the noise."""
+        prior = np.append(np.full(factors.shape[1] - 1, scale**2), 1.0)
+        cross = factors * prior
+        covariance = cross @ factors.T + noise**2 * np.eye(len(factors))
+        solved = np.linalg.solve(covariance, np.column_stack([target, cross]))
+        evidence = -0.5 * float(target @ solved[:, 0] + np.linalg.slogdet(covariance)[1])
+        return evidence, cross.T @ solved[:, 0], np.diag(prior) - cross.T @ solved[:, 1:], noise
 
     def predict(self, rows: Rows) -> Guess:
         factors = self._factors[rows]
-        cross = (factors * self._prior) @ self._rows.T + OFFSET**2
-        mean = self._level + factors @ self._mean + cross @ self._solved
-        before = np.sum(factors**2 * self._prior, axis=1) + OFFSET**2 + self._noise**2
-        variance = np.maximum(before - np.sum(cross @ self._inverse * cross, axis=1), self._noise**2)
+        mean = self._level + factors @ self._mean
+        variance = np.maximum(np.sum(factors @ self._covariance * factors, axis=1), 0) + self._noise**2
         width = NORMAL * np.sqrt(variance)
         return Guess(np.exp(mean), np.exp(mean - width), np.exp(mean + width))
+
+
+def greedy(factors: NDArray[np.float64], n: int, noise: float) -> Rows:
+    """Which `n` rows to measure, one after the other, so that the mean posterior variance of all falls most.
+
+    Args:
+        factors: of each row, shape (rows, f); their weights are standard normal.
+        n: how many.
+        noise: standard deviation of a measurement.
+    """
+    covariance, moments = np.eye(factors.shape[1]), factors.T @ factors
+    chosen: list[int] = []
+    for _ in range(n):
+        spread = factors @ covariance
+        gain = np.sum(spread @ moments * spread, axis=1) / (np.sum(spread * factors, axis=1) + noise**2)
+        gain[chosen] = -1
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        covariance -= np.outer(spread[best], spread[best]) / (spread[best] @ factors[best] + noise**2)
+    return np.array(chosen, dtype=np.int64)
 
 
 def _log_devices(scenario: Scenario, name: str) -> NDArray[np.float64]:

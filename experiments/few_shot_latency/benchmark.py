@@ -16,7 +16,8 @@ from experiments.few_shot_latency.baselines import method as find_method
 from experiments.few_shot_latency.dataset import Dataset
 from experiments.few_shot_latency.figures import Figures, figures, geometric_mean, mean
 from experiments.few_shot_latency.methods import Method, Scenario
-from experiments.few_shot_latency.protocols import SAMPLE_SETS, Rows, Split, split
+from experiments.few_shot_latency.protocols import Rows, Split, split
+from experiments.few_shot_latency.sample_sets import SAMPLE_SETS
 from latency_predictors import MatrixBank
 from search_spaces.space import nearest
 
@@ -159,11 +160,11 @@ class _Run:
         if key not in self.choices:
             rng, started = np.random.default_rng([plan.seed, draw]), perf_counter()
             choice = SAMPLE_SETS[plan.sample_set] if plan.samples else SAMPLE_SETS["random"]
-            data = self.data
-            picked = choice(data.space, data.phase, data.codes[allowed], plan.samples, rng, self.scenario.bank)
-            if len(np.unique(picked)) != plan.samples:
-                raise ValueError(f"the choice of samples gave {len(picked)} rows, not {plan.samples} different ones")
-            self.choices[key] = allowed[picked], perf_counter() - started
+            picked = choice(self.method, allowed, plan.samples, rng)
+            seconds = perf_counter() - started
+            if len(np.intersect1d(picked, allowed)) != plan.samples or len(picked) != plan.samples:
+                raise ValueError(f"method {plan.method!r} chose {len(picked)} rows, not {plan.samples} that are different")
+            self.choices[key] = picked, seconds
         return self.choices[key]
 
     def _queries(self, rows: Rows, column: int) -> Rows:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.few_shot_latency.protocols import Rows
 from latency_predictors import LatencyPredictor, MatrixBank
+from latency_predictors.reference_set import choose
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
@@ -67,6 +68,10 @@ class Method(ABC):
         """Take what does not depend on the target device."""
 
     @abstractmethod
+    def choose(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+        """Which `n` of `rows` to measure, whatever the device."""
+
+    @abstractmethod
     def calibrate(self, rows: Rows, measured_ms: Column) -> None:
         """Fit to the samples: rows of the table, and what the target device took. Earlier ones are forgotten."""
 
@@ -75,7 +80,18 @@ class Method(ABC):
         """Predict rows of the table."""
 
 
-class Predictor(Method):
+class SpaceChoice(Method):
+    """A method that measures what the project's predictors do."""
+
+    def learn(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def choose(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
+        known = self._scenario
+        return np.asarray(rows[choose(known.space, known.phase, known.codes[rows], n, rng, known.bank)])
+
+
+class Predictor(SpaceChoice):
     """A predictor of the project.
 
     Args:
@@ -87,12 +103,12 @@ class Predictor(Method):
         self.min_samples = kind.min_samples
 
     def learn(self, scenario: Scenario) -> None:
+        super().learn(scenario)
         self._predictor = self._kind(scenario.space, scenario.phase, bank=scenario.bank)
-        self._codes = scenario.codes
 
     def calibrate(self, rows: Rows, measured_ms: Column) -> None:
-        self._predictor.calibrate(self._codes[rows], measured_ms)
+        self._predictor.calibrate(self._scenario.codes[rows], measured_ms)
 
     def predict(self, rows: Rows) -> Guess:
-        found = self._predictor.predict(self._codes[rows])
+        found = self._predictor.predict(self._scenario.codes[rows])
         return Guess(found.mean_ms, found.low_ms, found.high_ms)

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.few_shot_latency.dataset import Dataset
-from latency_predictors.matrix_bank import MatrixBank
-from latency_predictors.reference_set import choose
-from search_spaces import SearchSpace
-from search_spaces.space import Codes, nearest
+from search_spaces.space import nearest
 
 Rows = NDArray[np.int64]
 
@@ -57,24 +54,3 @@ def split(data: Dataset, protocol: str | None) -> Split:
     if name not in PROTOCOLS:
         raise ValueError(f"there is no protocol {name!r}{nearest(name, PROTOCOLS)}; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name](data)
-
-
-Choice = Callable[[SearchSpace, str, Codes, int, np.random.Generator, MatrixBank | None], Rows]
-
-
-def _reference(
-    space: SearchSpace, phase: str, codes: Codes, n: int, rng: np.random.Generator, bank: MatrixBank | None
-) -> Rows:
-    """The predictors' own choice among a random half."""
-    half = rng.permutation(len(codes))[: max(n, (len(codes) + 1) // 2)]
-    return np.asarray(half[choose(space, phase, codes[half], n, rng, bank)])
-
-
-def _random(
-    space: SearchSpace, phase: str, codes: Codes, n: int, rng: np.random.Generator, bank: MatrixBank | None
-) -> Rows:
-    return rng.permutation(len(codes))[:n]
-
-
-#: Choose rows of `codes` to measure. They know nothing of the device.
-SAMPLE_SETS: Mapping[str, Choice] = {"reference": _reference, "random": _random}
