@@ -16,7 +16,7 @@ from search_spaces.space import nearest
 #: Strengths of regularisation that ridge regression tries, by leaving out one sample after the other.
 STRENGTHS = np.logspace(-3, 3, 13)
 #: Of the empirical-Bayes prior: how many factors, and which noises (of log latency) and scales of the prior are tried.
-FACTORS = 8
+FACTORS = 6
 NOISES = np.geomspace(0.01, 0.3, 8)
 SCALES = np.geomspace(0.3, 3, 5)
 #: Noise that is assumed when samples are chosen.
@@ -81,7 +81,8 @@ class RidgeDevices(Ridge):
 
 
 class LowRank(Method):
-    """A device is a level and a few factors of the training devices' log latencies, those of the queries included.
+    """A device is a level and a few factors of the training devices' standardised log latencies, those of the queries
+    included.
 
     The prior of the factors' weights is normal, with the second moments that they have over the training devices; its
     scale and the noise are those of the largest evidence of the samples (empirical Bayes). It measures what lowers the
@@ -93,7 +94,10 @@ class LowRank(Method):
     def learn(self, scenario: Scenario) -> None:
         logs = _log_devices(scenario, "low_rank")
         self._level = float(logs.mean())
-        left, strength, _ = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
+        deviation = logs.std(axis=0)
+        # Devices with wide latencies would otherwise decide the factors alone.
+        alike = (logs - logs.mean(axis=0)) * (deviation.mean() / deviation)
+        left, strength, _ = np.linalg.svd(alike, full_matrices=False)
         kept = min(FACTORS, len(strength))
         # Columns are scaled so that weights are standard normal; the last one is the level.
         factors = left[:, :kept] * strength[:kept] / np.sqrt(logs.shape[1])
