@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sample_set=arguments.sample_set,
             seed=arguments.seed,
         )
-        data = load(arguments.space, arguments.table, [path for paths in arguments.join for path in paths], arguments.phase)
+        data = load(
+            arguments.space, arguments.table, [path for paths in arguments.join for path in paths], arguments.phase
+        )
         with Reporter().progress(f"{plan.method} on {data.space.name}") as advance:
             results = run(data, plan, advance)
     except (ValueError, OSError) as error:

@@ -163,7 +163,9 @@ class _Run:
             picked = choice(self.method, allowed, plan.samples, rng)
             seconds = perf_counter() - started
             if len(np.intersect1d(picked, allowed)) != plan.samples or len(picked) != plan.samples:
-                raise ValueError(f"method {plan.method!r} chose {len(picked)} rows, not {plan.samples} that are different")
+                raise ValueError(
+                    f"method {plan.method!r} chose {len(picked)} rows, not {plan.samples} that are different"
+                )
             self.choices[key] = picked, seconds
         return self.choices[key]
 

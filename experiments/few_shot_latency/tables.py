@@ -37,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tasks; the exit code: 0 done, 2 wrong use."""
     arguments = _parser().parse_args(argv)
     if not arguments.data:
-        print("error: give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files", file=sys.stderr)
+        print(
+            "error: give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files",
+            file=sys.stderr,
+        )
         return 2
     tasks = [task for task in TASKS if any(part.lower() in task.name.lower() for part in arguments.tasks)]
     found: dict[str, Results] = {}
@@ -80,9 +83,13 @@ def markdown(method: str, plan: Plan, tasks: Sequence[Task], results: Results, d
         lines.append(f"| {name} | {' | '.join([*_cells(one['mean'], columns), *speeds])} |")
         if devices:
             blank = " |" * len(SPEEDS)
-            lines += [f"| - {device} | {' | '.join(_cells(row, columns))} |{blank}" for device, row in one["devices"].items()]
+            lines += [
+                f"| - {device} | {' | '.join(_cells(row, columns))} |{blank}" for device, row in one["devices"].items()
+            ]
     lines += _groups(tasks, results)
-    lines += [f"\n{name}: the table has no {', '.join(one['left_out'])}" for name, one in results.items() if one["left_out"]]
+    lines += [
+        f"\n{name}: the table has no {', '.join(one['left_out'])}" for name, one in results.items() if one["left_out"]
+    ]
     return "\n".join(lines)
 
 
