@@ -18,7 +18,7 @@ sample sets
   random     random rows, others in each draw.
 
 methods
-  the predictors of `latency_predictors.names()`, and simple ones:
+  the predictors of `latency_predictors.names()` that measure whole networks only, and simple ones:
   macs           MACs, scaled to the samples; their order needs none (--samples 0)
   ridge          ridge regression on the one-hot code; no training device
   ridge_devices  ridge regression on the latencies of the training devices. It reads what those took for the queries
@@ -51,12 +51,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.few_shot_latency.adaptors import ADAPTORS
-from experiments.few_shot_latency.baselines import BASELINES
+from experiments.few_shot_latency.baselines import methods
 from experiments.few_shot_latency.benchmark import Plan, run
 from experiments.few_shot_latency.dataset import load
 from experiments.few_shot_latency.protocols import PROTOCOLS
 from experiments.few_shot_latency.sample_sets import SAMPLE_SETS
-from latency_predictors import names
 from nas.progress import Reporter
 
 SHOWN = ("rho", "rho80", "tau", "mdape", "coverage90", "rho_given_macs", "rho_one_resolution")
@@ -135,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--test-devices", required=True, metavar="C,D", help="each in its turn is the unseen one")
     add("--samples", type=int, default=10, help="measurements of the unseen device (default: 10)")
     add("--draws", type=int, default=20, help="how often they are drawn anew (default: 20)")
-    add("--method", required=True, metavar="M", help=", ".join([*names(), *BASELINES]))
+    add("--method", required=True, metavar="M", help=", ".join(methods()))
     add("--protocol", choices=list(PROTOCOLS), help="default: help where it is defined for the table")
     add("--sample-set", choices=list(SAMPLE_SETS), default="reference", help="default: reference")
     add("--seed", type=int, default=0, help="of the draws (default: 0)")

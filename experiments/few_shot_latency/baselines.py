@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.few_shot_latency.methods import Column, Guess, Method, Predictor, Scenario, SpaceChoice
 from experiments.few_shot_latency.protocols import Rows
-from latency_predictors import get, names
+from latency_predictors import LatencyPredictor, get, names
 from search_spaces.space import nearest
 
 #: Strengths of regularisation that ridge regression tries, by leaving out one sample after the other.
@@ -175,7 +175,23 @@ def method(name: str) -> Method:
     """
     if name in BASELINES:
         return BASELINES[name]()
-    known = [*names(), *BASELINES]
-    if name not in known:
-        raise ValueError(f"there is no method {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-    return Predictor(get(name))
+    if name in names():
+        return _predictor(name)
+    known = methods()
+    raise ValueError(f"there is no method {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+
+
+def methods() -> list[str]:
+    """The predictors of the project that a table is enough for, then the baselines."""
+    return [*(name for name in names() if not _measures_parts(get(name))), *BASELINES]
+
+
+def _predictor(name: str) -> Predictor:
+    kind = get(name)
+    if _measures_parts(kind):
+        raise ValueError(f"method {name!r} measures parts of networks on the device, which no table holds")
+    return Predictor(kind)
+
+
+def _measures_parts(kind: type[LatencyPredictor]) -> bool:
+    return kind.measure_parts is not LatencyPredictor.measure_parts

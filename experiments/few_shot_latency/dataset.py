@@ -110,7 +110,7 @@ def _from_bank(space: SearchSpace, bank: Measurements, phase: str | None) -> Dat
     phase = _phase(space, phase)
     found = bank.latencies(space, phase=phase)
     if not found.devices:
-        raise ValueError(f"the bank has no latencies of {space!r} in phase {phase!r}")
+        raise ValueError(f"the bank has no latencies of {space.name!r} in phase {phase!r}")
     # A device goes by its name where that is enough.
     names = [device.partition("@")[0] for device in found.devices]
     count = Counter(names)
