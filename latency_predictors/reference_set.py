@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import Architecture, SearchSpace
+from search_spaces.space import Codes
+
+if TYPE_CHECKING:
+    from latency_predictors.matrix_bank import LatencyBank
 
 #: Random architectures to pick from. More gave no better sets, and each may need operators traced for it.
 CANDIDATES = 64
@@ -39,6 +46,42 @@ def reference_set(space: SearchSpace, phase: str, n: int) -> list[Architecture]:
     return [candidates[index] for index in _greedy(shares, n)]
 
 
+def choose(
+    space: SearchSpace,
+    phase: str,
+    candidates: Codes,
+    n: int,
+    rng: np.random.Generator | None = None,
+    bank: LatencyBank | None = None,
+) -> NDArray[np.int64]:
+    """Which `n` of the `candidates` to measure, by the rule of `reference_set`, whatever the device.
+
+    Those of the fewest and of the most MACs come first.
+
+    Args:
+        space: the search space.
+        phase: one of `space.phases`.
+        candidates: codes, shape (m, number of choices).
+        n: how many.
+        rng: for rules that draw.
+        bank: measurements of other devices, for rules that learn from them.
+
+    Returns:
+        Rows of `candidates`, shape (n,), the first measured first.
+
+    Raises:
+        ValueError: when there are fewer than `n` different candidates, or there is no such phase.
+    """
+    _, first = np.unique(space.canonical(candidates), axis=0, return_index=True)
+    rows = np.sort(first)
+    if len(rows) < n:
+        raise ValueError(f"{n} architectures cannot be chosen from {len(rows)} different ones")
+    features = space.features(candidates[rows], phase)
+    macs = space.macs(candidates[rows], phase)
+    ends = list(dict.fromkeys([int(np.argmin(macs)), int(np.argmax(macs))]))
+    return np.asarray(rows[_greedy(_shares(features), n, ends)], dtype=np.int64)
+
+
 def _shares(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Features and a constant, each relative to its mean, then divided by their sum: rows add up to 1."""
     columns = np.concatenate([features, np.ones((len(features), 1))], axis=1)
@@ -47,16 +90,16 @@ def _shares(features: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 
 
-def _greedy(rows: NDArray[np.float64], n: int) -> list[int]:
-    """Indices of `n` rows, starting with 0 and 1, that greedily minimise the mean posterior variance of all rows."""
+def _greedy(rows: NDArray[np.float64], n: int, first: Sequence[int] = (0, 1)) -> list[int]:
+    """Indices of `n` rows, starting with `first`, that greedily minimise the mean posterior variance of all rows."""
     noise = RELATIVE_NOISE**2
-    covariance = rows @ rows.T
+    moments, covariance = rows.T @ rows, np.eye(rows.shape[1])
     chosen: list[int] = []
     while len(chosen) < n:
-        gain = np.square(covariance).sum(axis=0) / (np.diag(covariance) + noise)
+        spread = rows @ covariance
+        gain = np.sum(spread @ moments * spread, axis=1) / (np.sum(spread * rows, axis=1) + noise)
         gain[chosen] = -1
-        best = len(chosen) if len(chosen) < 2 else int(np.argmax(gain))
+        best = first[len(chosen)] if len(chosen) < min(n, len(first)) else int(np.argmax(gain))
         chosen.append(best)
-        column = covariance[:, best]
-        covariance = covariance - np.outer(column, column) / (column[best] + noise)
+        covariance = covariance - np.outer(spread[best], spread[best]) / (spread[best] @ rows[best] + noise)
     return chosen

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import search_spaces
 from experiments.tabular_spaces import thop
 from search_spaces import SearchSpace
+from search_spaces.convnet import mobilenetv3
 from search_spaces.space import Codes
 from search_spaces.tabular import accel_nasbench, fbnet, hat_table, nasbench201
 
@@ -35,21 +36,25 @@ class Counted:
         columns: those that describe an architecture.
         codes: gives the architectures of a table.
         macs: counts MACs as the table does.
+        macs_m: column of the MACs.
+        params_m: column of the parameters, where there is one.
     """
 
     columns: tuple[str, ...]
     codes: Callable[[SearchSpace, Any], Codes]
     macs: Callable[[SearchSpace, Codes], Numbers] = SearchSpace.macs
+    macs_m: str = "macs_m"
+    params_m: str | None = "params_m"
 
     def check(self, space: SearchSpace, path: Path) -> bool:
         """Compare MACs and parameters of every row of the table at `path` with those of `space`."""
-        table = pyarrow.parquet.read_table(path, columns=[*self.columns, "macs_m", "params_m"])
+        stated = [self.macs_m, self.params_m] if self.params_m else [self.macs_m]
+        table = pyarrow.parquet.read_table(path, columns=[*self.columns, *stated])
         codes = self.codes(space, table)
         speed(space, codes, space.phases[0])
-        equal = [
-            compare(f"{space.name} MACs", table["macs_m"].to_numpy(), self.macs(space, codes)),
-            compare(f"{space.name} parameters", table["params_m"].to_numpy(), space.parameters(codes)),
-        ]
+        equal = [compare(f"{path.stem} MACs", table[self.macs_m].to_numpy(), self.macs(space, codes))]
+        if self.params_m:
+            equal.append(compare(f"{path.stem} parameters", table[self.params_m].to_numpy(), space.parameters(codes)))
         return all(equal)
 
 
@@ -99,19 +104,27 @@ def speed(space: SearchSpace, codes: Codes, phase: str) -> None:
     print(f"{space.name}, {phase}: tracing {first:.1f} s, then {rate:,.0f} rows of features a second")
 
 
-#: The check of each space, and its table.
+def _ofa(space: SearchSpace, table: Any) -> Codes:
+    return mobilenetv3.codes_of(space, *(table[name].to_pylist() for name in _OFA_COLUMNS))
+
+
+_OFA_COLUMNS = ("ks", "e", "d", "r")
+
+#: The space and the check of each table, by its file.
 CHECKS: dict[str, tuple[str, Counted | Averaged]] = {
     "nasbench201": ("nasbench201", Counted(("ops",), lambda _, table: nasbench201.codes_of(table["ops"].to_pylist()))),
     "fbnet": ("fbnet", Counted(("ops",), lambda _, table: fbnet.codes_of(table["ops"].to_pylist()))),
-    "accel-nasbench": (
-        "accel_nasbench_mnasnet",
+    "ofa_mobilenetv3": ("mobilenetv3", Counted(_OFA_COLUMNS, _ofa, macs_m="macs_w10_m", params_m=None)),
+    "ofa_mobilenetv3_w1.0_accuracy": ("mobilenetv3", Counted(_OFA_COLUMNS, _ofa)),
+    "accel_nasbench_mnasnet": (
+        "accel-nasbench",
         Counted(
             accel_nasbench.PROPERTIES,
             lambda space, table: accel_nasbench.codes_of(space, table.to_pydict()),
             thop.macs,
         ),
     ),
-    "hat": ("hat_transformer", Averaged()),
+    "hat_transformer": ("hat", Averaged()),
 }
 
 
@@ -122,7 +135,9 @@ def main() -> None:
     if not arguments.data:
         parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
     folder = Path(arguments.data) / "latency"
-    equal = [check.check(search_spaces.get(name), folder / f"{file}.parquet") for name, (file, check) in CHECKS.items()]
+    equal = [
+        check.check(search_spaces.get(space), folder / f"{file}.parquet") for file, (space, check) in CHECKS.items()
+    ]
     if not all(equal):
         sys.exit("the spaces do not have the numbers of the tables")
 

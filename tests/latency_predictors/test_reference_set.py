@@ -8,7 +8,7 @@ import pytest
 import search_spaces
 from latency_predictors import get, reference_set
 from latency_predictors.metrics import mdape
-from latency_predictors.reference_set import RELATIVE_NOISE, _greedy
+from latency_predictors.reference_set import RELATIVE_NOISE, _greedy, _shares, choose
 from nas.testing.predictors import SimulatedDevice
 from search_spaces import SearchSpace
 
@@ -86,3 +86,23 @@ def test_calibrating_with_it_beats_random_sets(convnet: SearchSpace) -> None:
     ours = np.mean([error(chosen, seed) for seed in range(40)])
     theirs = np.mean([[error(reference, seed) for seed in range(40)] for reference in random_sets])
     assert ours < 0.9 * theirs
+
+
+def test_chosen_candidates_are_those_of_the_plain_rule(convnet: SearchSpace) -> None:
+    candidates = convnet.random_codes(30, np.random.default_rng(3))
+    candidates = np.concatenate([candidates, candidates])  # the second half tells nothing new
+    rows = choose(convnet, "inference", candidates, 6)
+    macs = convnet.macs(candidates)
+    assert macs[rows[0]] == macs.min()
+    assert macs[rows[1]] == macs.max()
+    shares = _shares(convnet.features(candidates[:30]))
+    for step in range(2, 6):
+        left = [row for row in range(30) if row not in rows[:step]]
+        assert rows[step] == min(left, key=lambda row: posterior_variance(shares, [*rows[:step], row]))
+
+
+def test_too_few_candidates_raise(convnet: SearchSpace) -> None:
+    candidates = convnet.random_codes(5, np.random.default_rng(3))
+    assert sorted(choose(convnet, "inference", candidates, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="11 architectures cannot be chosen from 5 different ones"):
+        choose(convnet, "inference", np.tile(candidates, (3, 1)), 11)
