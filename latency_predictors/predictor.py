@@ -39,6 +39,25 @@ class Prediction:
     low_ms: NDArray[np.float64]
     high_ms: NDArray[np.float64]
 
+    def upper_ms(self, confidence: float) -> NDArray[np.float64]:
+        """What a new measurement stays below with probability `confidence`, shape (n,); `high_ms` at 0.95.
+
+        The interval is stretched as that of a Student-t of log latency with as many degrees of freedom as the noise
+        of measurements has (`student_t.FREEDOM`).
+
+        Raises:
+            ValueError: when `confidence` is not at least 0.5 and less than 1.
+        """
+        from scipy.stats import t as student
+
+        from latency_predictors.student_t import FREEDOM
+
+        if not 0.5 <= confidence < 1:
+            raise ValueError(f"the confidence of a bound is at least 0.5 and less than 1, not {confidence}")
+        stretch = student.ppf(confidence, FREEDOM) / student.ppf(0.95, FREEDOM)
+        upper_ms: NDArray[np.float64] = self.mean_ms * (self.high_ms / self.mean_ms) ** stretch
+        return upper_ms
+
 
 class LatencyPredictor(ABC):
     """Predicts the latency of the architectures of one space on one device.

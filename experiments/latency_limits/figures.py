@@ -40,7 +40,7 @@ def kept(measured_ms: Floats, limits_ms: Floats) -> dict[str, float]:
 
 
 def unselected(predictor: LatencyPredictor, trial: Trial) -> dict[str, float]:
-    """How the predictor does on random networks: `metrics.errors`, and `below`, the share under the upper bound."""
+    """How the predictor does on random networks: `metrics.errors`, and `below`, the share under the upper end of the interval."""
     measured_ms = trial.latency_ms("check", trial.random)
     known = np.isfinite(measured_ms)
     prediction = predictor.predict(trial.random[known])
@@ -110,7 +110,7 @@ def tables(devices: Mapping[str, Mapping[str, Any]]) -> str:
         [
             "Limits met; median slack; 90 % quantile and maximum of measured / limit:",
             limits,
-            "Random networks: measured below the upper bound; inside the interval; median error; Spearman:",
+            "Random networks: measured below the 95 % bound; inside the interval; median error; Spearman:",
             predictors,
             "Sessions:",
             sessions(devices),
