@@ -55,7 +55,7 @@ class Prediction:
         if not 0.5 <= confidence < 1:
             raise ValueError(f"the confidence of a bound is at least 0.5 and less than 1, not {confidence}")
         stretch = student.ppf(confidence, FREEDOM) / student.ppf(0.95, FREEDOM)
-        upper_ms: NDArray[np.float64] = self.mean_ms * (self.high_ms / self.mean_ms) ** stretch
+        upper_ms: NDArray[np.float64] = self.high_ms * (self.high_ms / self.mean_ms) ** (stretch - 1)
         return upper_ms
 
 

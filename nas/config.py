@@ -121,10 +121,13 @@ class CalibrationConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """What is optimised, within which limits, with how many evaluated networks."""
+    """What is optimised, within which limits, with how many evaluated networks. A limit on what is predicted, such as
+    latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
+    finds the networks that are predicted too favourably."""
 
     objectives: Annotated[list[str], Field(min_length=2)] = ["accuracy", "latency_ms.local"]
     limits: list[str] = []
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.99
     evaluations: Positive = 100
     population: Annotated[int, Field(ge=2)] = 20
     recalibration_images: Positive = 500

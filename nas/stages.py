@@ -145,7 +145,7 @@ class Stages:
             device: {name: fit.predictor for name, fit in calibration.fits.items()}
             for device, calibration in self.calibrations.items()
         }
-        return [ACCURACY, *cheap_metrics(self.space, predictors)]
+        return [ACCURACY, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
 
     @cached_property
     def objectives(self) -> list[Metric]:

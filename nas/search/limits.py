@@ -39,7 +39,7 @@ class Limit:
         return self.sign * (value - self.value)
 
     def missed_by(self, metrics: Mapping[str, float]) -> float:
-        """`violation` of recorded metrics; of a predicted one the upper end of its interval counts."""
+        """`violation` of recorded metrics; of a predicted one its bound counts."""
         value = metrics[self.metric]
         return self.violation(metrics.get(bound_name(self.metric), value) if self.sign > 0 else value)
 

@@ -30,7 +30,8 @@ class Metric:
         direction: which way is better.
         unit: for people; empty for a ratio.
         values: of many candidates at once, shape (n,); `None` for an expensive metric, which is evaluated.
-        bound: the value that a limit is compared with, when it is not `values`: the upper end of the interval.
+        bound: the value that a limit is compared with, when it is not `values`: one that a measurement stays
+            below with a high probability.
     """
 
     name: str
@@ -74,36 +75,40 @@ _EXACT: Mapping[str, tuple[str, Callable[[SearchSpace, Codes], Values]]] = {
 
 
 def bound_name(name: str) -> str:
-    """Name under which the upper end of an interval is recorded, such as `latency_high_ms.local`."""
+    """Name under which the bound of a predicted metric is recorded, such as `latency_high_ms.local`."""
     base, dot, device = name.partition(".")
     words, _, unit = base.rpartition("_")
     return f"{words}_high_{unit}{dot}{device}"
 
 
-def cheap_metrics(space: SearchSpace, predictors: Mapping[str, Mapping[str, LatencyPredictor]]) -> list[Metric]:
+def cheap_metrics(
+    space: SearchSpace, predictors: Mapping[str, Mapping[str, LatencyPredictor]], confidence: float = 0.95
+) -> list[Metric]:
     """The metrics that cost nothing: those of the workload, and each quantity of each calibrated device.
 
     Args:
         space: of the candidates.
         predictors: by the name of the device, then by the name of the quantity (see `quantities.names`).
+        confidence: of the bounds of predicted metrics, see `Prediction.upper_ms`; by default they are the upper ends
+            of the intervals.
     """
     return [
         *(Metric(name, "minimize", unit, partial(values, space)) for name, (unit, values) in _EXACT.items()),
         *(
-            _predicted(quantities.get(name), device, predictor)
+            _predicted(quantities.get(name), device, predictor, confidence)
             for device, fitted in predictors.items()
             for name, predictor in fitted.items()
         ),
     ]
 
 
-def _predicted(quantity: Quantity, device: str, predictor: LatencyPredictor) -> Metric:
+def _predicted(quantity: Quantity, device: str, predictor: LatencyPredictor, confidence: float) -> Metric:
     return Metric(
         f"{quantity.name}.{device}",
         "minimize",
         quantity.unit,
         lambda codes: predictor.predict(codes).mean_ms,
-        lambda codes: predictor.predict(codes).high_ms,
+        lambda codes: predictor.predict(codes).upper_ms(confidence),
     )
 
 
@@ -142,7 +147,7 @@ def find(name: str, metrics: Sequence[Metric]) -> Metric:
 
 
 def record(metrics: Sequence[Metric], codes: Codes) -> list[dict[str, float]]:
-    """All cheap metrics of the candidates by name, with the upper ends of the intervals."""
+    """All cheap metrics of the candidates by name, with the bounds of the predicted ones."""
     columns: dict[str, Values] = {}
     for metric in metrics:
         if metric.values is not None:

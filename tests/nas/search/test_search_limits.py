@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency_predictors import get
+from latency_predictors import Prediction, get
 from nas.errors import UsageError
 from nas.search.limits import Limit, cheap_violation, parse, parse_all
 from nas.search.metrics import ACCURACY, Metric, bound_name, cheap_metrics, find, record
@@ -131,3 +131,25 @@ def test_violation_agrees_with_the_recorded_constraint(small: SearchSpace, metri
     limits = parse_all(["latency_ms.dev <= 60 %"], metrics, small)
     kept = [limits[0].missed_by(row) <= 0 for row in record(metrics, codes)]
     assert kept == (cheap_violation(limits, metrics, codes) <= 0).tolist()
+
+
+def test_a_confident_limit_is_stricter_by_students_quantiles(small: SearchSpace) -> None:
+    codes = small.random_codes(12, np.random.default_rng(0))
+    predictor = get("nonnegative")(small)
+    predictor.calibrate(codes, (0.1 + small.macs(codes) / 1e6) * np.random.default_rng(1).uniform(0.8, 1.25, 12))
+    usual, strict = (
+        find("latency_ms.dev", cheap_metrics(small, {"dev": {"latency_ms": predictor}}, confidence))
+        for confidence in (0.95, 0.99)
+    )
+    expected = predictor.predict(codes)
+    np.testing.assert_allclose(usual.bounds(codes), expected.high_ms)
+    widths = np.log(strict.bounds(codes) / expected.mean_ms) / np.log(usual.bounds(codes) / expected.mean_ms)
+    np.testing.assert_allclose(widths, 3.36493 / 2.01505, rtol=1e-5)  # printed tables of t, 5 degrees of freedom
+    np.testing.assert_array_equal(strict.values(codes), expected.mean_ms)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("confidence", [0.49, 1.0, float("nan")])
+def test_a_bound_that_no_latency_can_have_is_refused(confidence: float) -> None:
+    prediction = Prediction(np.ones(1), np.ones(1), np.ones(1))
+    with pytest.raises(ValueError, match=r"at least 0\.5 and less than 1"):
+        prediction.upper_ms(confidence)
