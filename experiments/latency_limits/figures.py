@@ -97,21 +97,18 @@ def tables(devices: Mapping[str, Mapping[str, Any]]) -> str:
     if not devices:
         return "no device has all its stages yet"
     rows = {**{name: device["methods"] for name, device in devices.items()}, "mean": mean(devices)}
-    parts = [(method.name, constraint) for constraint in CONSTRAINTS for method in METHODS]
-    limits = _table(
-        ["device", *(f"{method}, {constraint}" for method, constraint in parts)],
-        [[name, *(_cell(row[method][constraint]) for method, constraint in parts)] for name, row in rows.items()],
-    )
-    predictors = _table(
-        ["device", *(method.name for method in METHODS)],
-        [[name, *(_quality(row[method.name]["random networks"]) for method in METHODS)] for name, row in rows.items()],
-    )
+    names = ["device", *(method.name for method in METHODS)]
+    limits = [
+        f"Limits on the {constraint}: met; median slack; 90 % quantile and maximum of measured / limit:\n\n"
+        + _table(names, [[name, *(_cell(row[m.name][constraint]) for m in METHODS)] for name, row in rows.items()])
+        for constraint in CONSTRAINTS
+    ]
+    quality = [[name, *(_quality(row[m.name]["random networks"]) for m in METHODS)] for name, row in rows.items()]
     return "\n\n".join(
         [
-            "Limits met; median slack; 90 % quantile and maximum of measured / limit:",
-            limits,
+            *limits,
             "Random networks: measured below the 95 % bound; inside the interval; median error; Spearman:",
-            predictors,
+            _table(names, quality),
             "Sessions:",
             sessions(devices),
         ]
