@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -105,20 +105,16 @@ class GaussianProcess(LatencyPredictor):
         """Weigh all hypotheses by the measurements, and keep those that are not negligible."""
         self._codes, self._measured_ms, self._real = codes, measured_ms, real
         models = _hypotheses(real.names)
-        logs = self._simulated.log_ms(codes).astype(np.float64)
-        self._features = (logs - logs.mean(axis=1, keepdims=True)) / np.sqrt(logs.shape[1])
-        means = np.column_stack([logs.mean(axis=1), real.log_ms(codes, logs)])
-        column = {None: 0} | {name: number for number, name in enumerate(real.names, start=1)}
-        prior_mean = means[:, [column[model.base] for model in models]].T
-        scale, residual, noise, log_prior = np.array(
-            [[model.scale, model.residual, model.noise, model.log_prior] for model in models]
-        ).T
+        logs = self._simulated.log_ms(codes)
+        self._features, average = _centred(logs)
+        bases = np.column_stack([average, real.log_ms(codes, logs)])[:, self._columns(models)]
+        scale, residual, noise, log_prior = _numbers(models)
         covariance = (
             scale[:, None, None] * (self._features @ self._features.T)
             + np.square(residual)[:, None, None] * _shared(codes, codes)
             + LEVEL**2
         )
-        found = regress(covariance, np.log(measured_ms) - prior_mean, noise)
+        found = regress(covariance, np.log(measured_ms) - bases.T, noise)
         weight = np.exp(found.log_evidence + log_prior - (found.log_evidence + log_prior).max())
         weight /= weight.sum()
         kept = weight > NEGLIGIBLE
@@ -135,23 +131,26 @@ class GaussianProcess(LatencyPredictor):
 
     def _log_moments(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and variance of a new log measurement, shape (n,) each, over all hypotheses."""
-        logs = self._simulated.log_ms(codes).astype(np.float64)
-        average = logs.mean(axis=1)
-        features = (logs - average[:, None]) / np.sqrt(logs.shape[1])
-        near, own = features @ self._features.T, np.square(features).sum(axis=1)
+        logs = self._simulated.log_ms(codes)
+        features, average = _centred(logs)
+        near, own = features @ self._features.T, np.einsum("ij,ij->i", features, features)
         shared = _shared(codes, self._codes)
-        real = dict(zip(self._real.names, self._real.log_ms(codes, logs).T, strict=True))
-        means, variances = [], []
-        for model, coefficients, precision in zip(
-            self._models, self._posterior.coefficients, self._posterior.precision, strict=True
-        ):
-            covariance = model.scale * near + model.residual**2 * shared + LEVEL**2
-            prior = model.scale * own + model.residual**2 + LEVEL**2
-            variance = prior - np.einsum("qi,ij,qj->q", covariance, precision, covariance, optimize=True)
-            means.append((average if model.base is None else real[model.base]) + covariance @ coefficients)
-            variances.append(np.maximum(variance, 0) + model.noise**2 * FREEDOM / (FREEDOM - 2))
-        mean = self._weight @ np.array(means)
-        return mean, self._weight @ (np.array(variances) + np.square(np.array(means) - mean))
+        bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
+        scale, residual, noise, _ = _numbers(self._models)
+        coefficients = self._posterior.coefficients
+        means = bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
+        means += shared @ (np.square(residual)[:, None] * coefficients).T
+        variances = scale * own[:, None] + np.square(residual) + LEVEL**2
+        for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
+            covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
+            variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
+        variances = np.maximum(variances, 0) + np.square(noise) * FREEDOM / (FREEDOM - 2)
+        mean = means @ self._weight
+        return mean, (variances + np.square(means - mean[:, None])) @ self._weight
+
+    def _columns(self, models: Sequence[_Model]) -> list[int]:
+        """Where the base of each model is: the average of the simulated devices first, then real ones."""
+        return [0 if model.base is None else 1 + self._real.names.index(model.base) for model in models]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -184,6 +183,20 @@ def _hypotheses(real: tuple[str, ...]) -> list[_Model]:
                 for noise in NOISES:
                     found.append(_Model(base, scale, residual, noise, np.log(odds / len(bases))))
     return found
+
+
+def _numbers(models: Sequence[_Model]) -> Floats:
+    """Scales, residuals, noises and logarithms of prior probabilities, shape (4, models)."""
+    return np.array([[model.scale, model.residual, model.noise, model.log_prior] for model in models]).T
+
+
+def _centred(logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """What simulated devices differ in, shape (n, devices), whose products are covariances; and their average, shape (n,)."""
+    exact = logs.astype(np.float64)
+    average = exact.mean(axis=1)
+    exact -= average[:, None]
+    exact /= np.sqrt(exact.shape[1])
+    return exact, average
 
 
 def _shared(codes: Codes, others: Codes) -> Floats:
