@@ -37,7 +37,7 @@ RESIDUALS = (0.0, 0.03)
 NOISES = (0.004, 0.01, 0.02, 0.04, 0.08, 0.15)
 
 #: Prior odds of "like one of the real devices" against "like the simulated ones".
-REAL_ODDS = 0.05
+REAL_ODDS = 0.005
 
 #: Models of lower probability are left out, to predict faster.
 NEGLIGIBLE = 2e-3

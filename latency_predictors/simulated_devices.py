@@ -60,7 +60,7 @@ class Population:
 
     devices: int = 256
     resource_deviation: float = 1.5
-    price_deviation: float = 0.7
+    price_deviation: float = 0.85
     window_deviation: float = 0.4
     roofline: float = 0.3
     parallel: float = 0.5
