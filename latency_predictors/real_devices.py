@@ -66,9 +66,7 @@ class RealDevices:
         found = [_ridge(inputs, np.log(known.latency_ms[rows, column]) - average) for column in usable]
         split = simulated.population.devices
         weights = np.array(found)
-        return cls(
-            tuple(known.devices[column] for column in usable), radices, weights[:, :split], weights[:, split:]
-        )
+        return cls(tuple(known.devices[column] for column in usable), radices, weights[:, :split], weights[:, split:])
 
     def only(self, names: Iterable[str]) -> RealDevices:
         """Those of the devices that are in `names`."""

@@ -185,7 +185,10 @@ class _Draw:
         self.roofline = rng.random(n) < population.roofline
         width, is_parallel = np.exp(rng.uniform(np.log(8), np.log(2e5), n)), rng.random(n) < population.parallel
         self.width = np.where(is_parallel, width, 0)
-        self.cache_bytes, is_cached = np.exp(rng.uniform(np.log(1e4), np.log(1e7), n)), rng.random(n) < population.cached
+        self.cache_bytes, is_cached = (
+            np.exp(rng.uniform(np.log(1e4), np.log(1e7), n)),
+            rng.random(n) < population.cached,
+        )
         self.beyond_cache = np.where(is_cached, np.exp(rng.uniform(0, np.log(8), n)) - 1, 0)
         self.pools_by_convolution = rng.random(n) < population.pooling_as_convolution
 
@@ -199,4 +202,4 @@ class _Draw:
         macs += pooled_macs * self.pools_by_convolution * prices[PRICES.index("macs_dense")]
         macs *= 1 + self.width / np.maximum(outputs, 1)
         traffic *= 1 + self.beyond_cache * moved / (moved + self.cache_bytes)
-        return np.where(self.roofline, np.maximum(macs, traffic), macs + traffic) + launches
+        return np.asarray(np.where(self.roofline, np.maximum(macs, traffic), macs + traffic) + launches)
