@@ -73,6 +73,7 @@ class GaussianProcess(LatencyPredictor):
         space: whose architectures are predicted.
         phase: one of `space.phases`.
         bank: measurements of other devices; none are needed.
+        population: what simulated devices are like; by default what serves all spaces.
 
     Raises:
         ValueError: when the space has no such phase.
@@ -80,9 +81,15 @@ class GaussianProcess(LatencyPredictor):
 
     name = "gaussian_process"
 
-    def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        phase: str = "inference",
+        bank: LatencyBank | None = None,
+        population: Population | None = None,
+    ) -> None:
         super().__init__(space, phase, bank)
-        self._simulated = SimulatedDevices(space, phase)
+        self._simulated = SimulatedDevices(space, phase, population)
 
     def blank(self) -> GaussianProcess:
         other = GaussianProcess(self.space, self.phase, self.bank)
