@@ -55,6 +55,7 @@ class Population:
         parallel: share of devices that need a number of outputs at once, 8 to 200,000, to be well used.
         cached: share of devices on which tensors above a size, 10 kB to 10 MB, cost up to eight times as much a byte.
         pooling_as_convolution: share of devices that compute a pooling as a dense convolution with its window.
+        call: share of devices on which every network costs something more, whatever it is.
         seed: of the draw.
     """
 
@@ -66,6 +67,7 @@ class Population:
     parallel: float = 0.5
     cached: float = 0.3
     pooling_as_convolution: float = 0.2
+    call: float = 0.3
     seed: int = 0
 
 
@@ -100,7 +102,7 @@ class SimulatedDevices:
             Shape (n, devices).
         """
         prices, level = self._prices_and_level
-        found: NDArray[np.float32] = np.log(self._slots.sums(codes, lambda: self._workloads(prices)))
+        found: NDArray[np.float32] = np.log(self._slots.sums(codes, lambda: self._workloads(prices)) + self._draw.call)
         found -= level
         return found
 
@@ -115,7 +117,7 @@ class SimulatedDevices:
         used = self._slots.sums(typical, lambda: per_workload).mean(axis=0)
         of_resource = np.array([used[resource == _RESOURCE].sum() for resource in range(3)])
         prices = self._draw.relative_prices / np.where(of_resource > 0, of_resource, 1)[_RESOURCE, None]
-        logs = np.log(self._slots.sums(typical, lambda: self._workloads(prices)))
+        logs = np.log(self._slots.sums(typical, lambda: self._workloads(prices)) + self._draw.call)
         return prices, logs.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def _workloads(self, prices: Floats) -> NDArray[np.float32]:
@@ -191,6 +193,9 @@ class _Draw:
         )
         self.beyond_cache = np.where(is_cached, np.exp(rng.uniform(0, np.log(8), n)) - 1, 0)
         self.pools_by_convolution = rng.random(n) < population.pooling_as_convolution
+        is_called = rng.random(n) < population.call
+        call = np.exp(population.resource_deviation * rng.standard_normal(n))
+        self.call = np.where(is_called, call, 0).astype(np.float32)
 
     def times(self, ops: Floats, prices: Floats) -> Floats:
         """Times of operators, shape (ops, devices); `ops` are rows of `_COLUMNS`, `prices` as in `relative_prices`."""

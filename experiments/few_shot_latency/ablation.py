@@ -34,11 +34,13 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "all rooflines": {"roofline": 1.0},
         "windows cost alike": {"window_deviation": 0.0},
         "no pooling as convolution": {"pooling_as_convolution": 0.0},
+        "no cost of a call": {"call": 0.0},
         "one price per resource": {"price_deviation": 0.0},
         "resources vary less (1)": {"resource_deviation": 1.0},
         "resources vary more (2)": {"resource_deviation": 2.0},
         "prices only": {
             "parallel": 0.0, "cached": 0.0, "roofline": 0.0, "window_deviation": 0.0, "pooling_as_convolution": 0.0,
+            "call": 0.0,
         },
     }
 )  # fmt: skip

@@ -15,7 +15,7 @@ from search_spaces import SearchSpace
 from search_spaces.workload import Op, Workload
 
 #: A population of devices without any effect beside prices.
-PLAIN = Population(devices=5, window_deviation=0, roofline=0, parallel=0, cached=0, pooling_as_convolution=0)
+PLAIN = Population(devices=5, window_deviation=0, roofline=0, parallel=0, cached=0, pooling_as_convolution=0, call=0)
 
 
 def time_ms(workload: Workload, prices: dict[str, float]) -> float:
@@ -55,6 +55,19 @@ def test_typical_architectures_are_around_0(convnet: SearchSpace) -> None:
     logs = SimulatedDevices(convnet, "inference").log_ms(convnet.random_codes(500, np.random.default_rng(1)))
     assert np.abs(logs.mean(axis=0)).max() < 0.5
     assert logs.shape == (500, Population().devices)
+
+
+def test_a_call_costs_the_same_for_all_networks(convnet: SearchSpace) -> None:
+    codes = convnet.random_codes(50, np.random.default_rng(1))
+    plain, called = (
+        np.exp(SimulatedDevices(convnet, "inference", replace(PLAIN, call=share)).log_ms(codes)) for share in (0, 1)
+    )
+    for without, with_call in zip(
+        plain.T, called.T, strict=True
+    ):  # both up to a factor: a straight line, not through 0
+        slope, constant = np.polyfit(without, with_call, 1)
+        np.testing.assert_allclose(with_call, slope * without + constant, rtol=1e-4)
+        assert constant > 0
 
 
 def test_devices_differ_and_the_draw_repeats(convnet: SearchSpace) -> None:
