@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Standard deviation of the log latency of a typical architecture in ms: from nanoseconds to hours.
-LEVEL = 10.0
+#: Standard deviation of the level of a device around that of its measurements: all but free, and small enough for the
+#: rounding errors of a covariance that holds its square.
+LEVEL = 2.0
 
 #: The models among which the measurements choose: how much devices differ from the average simulated one, relative to
 #: the population; ...
@@ -121,12 +122,14 @@ class GaussianProcess(LatencyPredictor):
             + np.square(residual)[:, None, None] * _shared(codes, codes)
             + LEVEL**2
         )
-        found = regress(covariance, np.log(measured_ms) - bases.T, noise)
+        level = (np.log(measured_ms)[:, None] - bases).mean(axis=0)
+        found = regress(covariance, np.log(measured_ms) - bases.T - level[:, None], noise)
         weight = np.exp(found.log_evidence + log_prior - (found.log_evidence + log_prior).max())
         weight /= weight.sum()
         kept = weight > NEGLIGIBLE
         self._models = [model for model, keep in zip(models, kept, strict=True) if keep]
         self._weight = weight[kept] / weight[kept].sum()
+        self._level = level[kept]
         self._posterior = Posterior(found.log_evidence[kept], found.coefficients[kept], found.precision[kept])
 
     def _predict(self, codes: Codes) -> Prediction:
@@ -145,7 +148,7 @@ class GaussianProcess(LatencyPredictor):
         bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
         scale, residual, noise, _ = _numbers(self._models)
         coefficients = self._posterior.coefficients
-        means = bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
+        means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
         means += shared @ (np.square(residual)[:, None] * coefficients).T
         variances = scale * own[:, None] + np.square(residual) + LEVEL**2
         for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
