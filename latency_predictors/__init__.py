@@ -6,6 +6,7 @@ from latency_predictors.bank import Bank
 from latency_predictors.calibration import Calibration, calibrate
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.measuring import Failure, Measurement, complete, measure, measure_architectures
+from latency_predictors.matrix_bank import LatencyBank, MatrixBank
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.record import Record
 from latency_predictors.reference_set import reference_set
@@ -16,7 +17,9 @@ __all__ = [
     "Calibration",
     "Device",
     "Failure",
+    "LatencyBank",
     "LatencyPredictor",
+    "MatrixBank",
     "Measurement",
     "Prediction",
     "Record",

@@ -16,7 +16,7 @@ from search_spaces.space import Codes
 from search_spaces.workload import Op, Workload
 
 if TYPE_CHECKING:
-    from latency_predictors.bank import Bank
+    from latency_predictors.matrix_bank import LatencyBank
 
 #: A space with more distinct blocks takes hours to measure.
 MOST_BLOCKS = 2000
@@ -36,7 +36,7 @@ class LookupTable(LatencyPredictor):
     name = "lookup_table"
     min_samples = 4
 
-    def __init__(self, space: SearchSpace, phase: str = "inference", bank: Bank | None = None) -> None:
+    def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
         super().__init__(space, phase, bank)
         self._slots = space.slot_workloads(phase)
         self._blocks_ms: NDArray[np.float64] | None = None

@@ -17,7 +17,7 @@ from search_spaces.space import Codes
 from search_spaces.workload import Workload
 
 if TYPE_CHECKING:
-    from latency_predictors.bank import Bank
+    from latency_predictors.matrix_bank import LatencyBank
 
 FORMAT_VERSION = 1
 
@@ -62,7 +62,7 @@ class LatencyPredictor(ABC):
     name: ClassVar[str]
     min_samples: ClassVar[int] = 2
 
-    def __init__(self, space: SearchSpace, phase: str = "inference", bank: Bank | None = None) -> None:
+    def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
         space.feature_names(phase)  # raises when there is no such phase
         self.space, self.phase, self.bank = space, phase, bank
         self._calibrated = False

@@ -14,6 +14,7 @@ from search_spaces import SearchSpace
 from search_spaces.space import nearest
 
 _PREDICTORS = {
+    "gaussian_process": "latency_predictors.gaussian_process:GaussianProcess",
     "lookup_table": "latency_predictors.lookup_table:LookupTable",
     "nonnegative": "latency_predictors.nonnegative:NonNegative",
     "roofline": "latency_predictors.roofline:Roofline",

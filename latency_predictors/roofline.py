@@ -14,7 +14,7 @@ from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
 if TYPE_CHECKING:
-    from latency_predictors.bank import Bank
+    from latency_predictors.matrix_bank import LatencyBank
 
 #: Standard deviations, before any measurement, of the logarithm of how much slower a device is than the generic one...
 SCALE_DEVIATION = 1.5
@@ -45,7 +45,7 @@ class Roofline(LatencyPredictor):
     name = "roofline"
     min_samples = 0
 
-    def __init__(self, space: SearchSpace, phase: str = "inference", bank: Bank | None = None) -> None:
+    def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
         super().__init__(space, phase, bank)
         self._costs = RooflineCosts(space, phase)
 

@@ -19,17 +19,18 @@ SUFFIX = ".jsonl.gz"
 
 
 class Shipped(Measurements):
-    """The measurements of all files `*.jsonl.gz` in a folder.
+    """The measurements of one file `*.jsonl.gz`, or of all those in a folder.
 
     Args:
-        folder: of the files; nothing is known where it does not exist.
+        path: of the file or folder; nothing is known where there is no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def _all(self) -> Iterator[Record]:
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+        is_file = self.path.name.endswith(SUFFIX)
+        for path in [self.path] if is_file else sorted(self.path.glob(f"*{SUFFIX}")):
             yield from _read(path)
 
 

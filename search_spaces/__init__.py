@@ -22,8 +22,10 @@ __all__ = [
 ]
 
 _BUILDERS = {
+    "accel-nasbench": "search_spaces.tabular.accel_nasbench:accel_nasbench",
     "convnet": "search_spaces.convnet.mixed:convnet",
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
+    "hat": "search_spaces.tabular.hat:hat",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
     "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ UNKNOWN = -1
 
 #: Variants that are looked at before a limit is checked.
 STRIDE = 256
+
+
+#: Rows of a table of the sums of several slots: with a few hundred columns it stays in a processor's cache.
+LARGEST_TABLE = 4096
 
 
 class SlotRows(Protocol):
@@ -52,7 +56,7 @@ class SlotWorkloads:
     def number(self, codes: Codes) -> None:
         """Give a number to all workloads of these canonical codes, shape (n, number of choices)."""
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            self._complete(slot, numbers, np.unique(slot.index(codes)))
+            self._complete(slot, numbers, _distinct(slot.index(codes), len(numbers))[0])
 
     def number_all(self, most: int) -> None:
         """Give a number to the workloads of all variants of all slots.
@@ -70,25 +74,51 @@ class SlotWorkloads:
                         "to measure each: choose another predictor, or give the space fewer options"
                     )
 
-    def sums(self, codes: Codes, costs: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+    def sums(self, codes: Codes, costs: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Sum over the slots of the costs of their workloads.
 
         Args:
             codes: canonical, shape (n, number of choices).
-            costs: gives the costs of `workloads` in their order, shape (len(workloads), c); asked after all workloads
-                of `codes` have a number.
+            costs: gives the costs of `workloads` in their order, shape (len(workloads), c), floating; asked after all
+                workloads of `codes` have a number.
 
         Returns:
-            Shape (n, c).
+            Shape (n, c), of the type of the costs.
         """
         self.number(codes)
         values = costs()
-        table = np.concatenate([np.zeros((1, values.shape[1])), values])
-        total = np.zeros((len(codes), table.shape[1]))
-        for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            total += table[numbers[slot.index(codes)]]
+        table = np.concatenate([np.zeros_like(values, shape=(1, values.shape[1])), values])
+        total = np.zeros((len(codes), table.shape[1]), dtype=table.dtype)
+        for rows, joint in self._joint_tables(codes, table):
+            total += joint[rows]
         return total
+
+    def _joint_tables(self, codes: Codes, table: NDArray[Any]) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+        """Sums of several slots at once: few tables to look up in, none much larger than it is worth.
+
+        Yields:
+            Row of each architecture, shape (n,), and the table, shape (rows, c).
+        """
+        most = min(LARGEST_TABLE, max(1, len(codes) // 8))
+        rows, joint = np.zeros(len(codes), dtype=np.intp), table[:1]
+        for slot, numbers in zip(self._slots, self._numbers, strict=True):
+            used, local = _distinct(numbers[slot.index(codes)], len(table))
+            pairs, merged = _distinct(rows * len(used) + local, len(joint) * len(used))
+            if len(pairs) > most and len(joint) > 1:
+                yield rows, joint
+                rows, joint = local, table[used]
+            else:
+                rows, joint = merged, joint[pairs // len(used)] + table[used[pairs % len(used)]]
+        yield rows, joint
 
     def _complete(self, slot: SlotRows, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         for row in rows[numbers[rows] == UNKNOWN].tolist():
             numbers[row] = self._known.setdefault(slot.workload(row), len(self._known))
+
+
+def _distinct(values: NDArray[Any], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The distinct ones of numbers below `size`, sorted, and the position of each value among them."""
+    there = np.zeros(size, dtype=bool)
+    there[values] = True
+    position = np.cumsum(there) - 1
+    return np.flatnonzero(there), position[values]

@@ -64,10 +64,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a slot is for one combination of its choices: a module and the shapes of its inputs (batch 1)."""
+    """What a slot is for one combination of its choices: a module and the shapes of its inputs (batch 1).
+
+    Attributes:
+        spec: of the module.
+        input_shapes: shape of each input.
+        indices: whether the inputs are indices (64-bit integers), such as the numbers of tokens.
+        state_inputs: how many of the inputs, the last ones, do not come from the slot before but from outside the
+            network: state, such as the keys of earlier tokens.
+        state_outputs: how many of the outputs, the last ones, are such state and leave the network.
+    """
 
     spec: ModuleSpec
     input_shapes: tuple[Shape, ...]
+    indices: bool = False
+    state_inputs: int = 0
+    state_outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -332,12 +344,14 @@ class SearchSpace:
 
     def workload(self, architecture: Architecture, phase: str = "inference") -> Workload:
         """The operators of the whole network, batch 1."""
-        return chain([self.variant_workload(v) for v in self.variants(architecture, phase).values()])
+        variants = list(self.variants(architecture, phase).values())
+        states = [(variant.state_inputs, variant.state_outputs) for variant in variants]
+        return chain([self.variant_workload(variant) for variant in variants], states)
 
     def variant_workload(self, variant: Variant) -> Workload:
         """The operators of one slot variant, traced once and cached."""
         if variant not in self._traces:
-            self._traces[variant] = trace(self.skeleton(variant.spec), variant.input_shapes)
+            self._traces[variant] = trace(self.skeleton(variant.spec), variant.input_shapes, variant.indices)
         return self._traces[variant]
 
     def skeleton(self, spec: ModuleSpec) -> nn.Module:
@@ -366,24 +380,36 @@ class SearchSpace:
         columns = [column for column, name in enumerate(COSTS) if name.startswith("macs_")]
         return np.asarray(self._lookup(codes, phase)[:, columns].sum(axis=1))
 
-    def parameters(self, codes: Codes) -> NDArray[np.float64]:
-        """Trainable parameters, shape (n,)."""
-        return self._lookup(codes, self.phases[0])[:, len(COSTS)]
+    def parameters(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
+        """Trainable parameters of what runs in a phase (of the first one when none is given), shape (n,)."""
+        return self._lookup(codes, phase or self.phases[0])[:, _PARAMETERS]
 
     def memory_bytes(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
         """Weights plus the largest sum of activations alive at once, in bytes at float32, shape (n,)."""
         table = self._lookup(codes, phase)
-        return table[:, COSTS.index("weight_bytes")] + table[:, -1]
+        held = table[:, COSTS.index("weight_bytes")] + table[:, _IDLE_WEIGHT_BYTES]
+        return held + self._peak_activation_bytes(codes, phase, table[:, _STATE_INPUT_BYTES])
 
     def _lookup(self, codes: Codes, phase: str) -> NDArray[np.float64]:
         self._check_phase(phase)
         codes = self.canonical(codes)
-        total = np.zeros((len(codes), len(COSTS) + 2))
+        total = np.zeros((len(codes), _COLUMNS))
+        for table in self._tables[phase]:
+            total += table.rows(codes)
+        return total
+
+    def _peak_activation_bytes(self, codes: Codes, phase: str, waiting: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Largest sum over the slots in their order: beside its own activations, `waiting` for state that later slots
+        will read, and the state that earlier ones wrote."""
+        codes = self.canonical(codes)
+        peak = np.zeros(len(codes))
+        beside = waiting.copy()
         for table in self._tables[phase]:
             rows = table.rows(codes)
-            total[:, :-1] += rows[:, :-1]
-            np.maximum(total[:, -1], rows[:, -1], out=total[:, -1])
-        return total
+            beside -= rows[:, _STATE_INPUT_BYTES]
+            np.maximum(peak, rows[:, _PEAK_BYTES] + beside, out=peak)
+            beside += rows[:, _STATE_OUTPUT_BYTES]
+        return peak
 
     def _check_phase(self, phase: str) -> None:
         if phase not in self.phases:
@@ -392,9 +418,13 @@ class SearchSpace:
     # ---------------------------------------------------------------- networks
 
     def input_shapes(self, architecture: Architecture, phase: str = "inference") -> dict[str, Shape]:
-        """Shape of every input of the network by its name, batch 1."""
-        first = next(iter(self.variants(architecture, phase).values()))
-        return {self.input_name: first.input_shapes[0]}
+        """Shape of every input of the network by its name, batch 1; the state of a slot is named after it."""
+        variants = self.variants(architecture, phase)
+        shapes = {self.input_name: next(iter(variants.values())).input_shapes[0]}
+        for name, variant in variants.items():
+            states = variant.input_shapes[len(variant.input_shapes) - variant.state_inputs :]
+            shapes |= {f"{name}_state{index}": shape for index, shape in enumerate(states)}
+        return shapes
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """The static network with fresh weights on torch's default device."""
@@ -410,10 +440,17 @@ class SearchSpace:
         return Supernet(self)
 
 
+# Columns of a slot's table after `COSTS`.
+_PARAMETERS = len(COSTS)
+_IDLE_WEIGHT_BYTES, _STATE_INPUT_BYTES, _STATE_OUTPUT_BYTES, _PEAK_BYTES = range(_PARAMETERS + 1, _PARAMETERS + 5)
+_COLUMNS = _PEAK_BYTES + 1
+
+
 class _SlotTable:
     """Costs of all variants of one slot; a row is traced when it is first asked for.
 
-    Columns: `COSTS`, trainable parameters, peak activation bytes.
+    Columns: `COSTS`, trainable parameters, bytes of weights that are held but not read, of state that is read and of
+    state that is written, peak activation bytes.
     """
 
     def __init__(self, space: SearchSpace, slot: Slot, phase: str) -> None:
@@ -422,7 +459,7 @@ class _SlotTable:
         self._columns = [space._column[name] for name in slot.choices]
         self._options = [space.choices[column].options for column in self._columns]
         self._radices = tuple(len(options) for options in self._options)
-        self._table = np.full((prod(self._radices), len(COSTS) + 2), np.nan)
+        self._table = np.full((prod(self._radices), _COLUMNS), np.nan)
         self._variants: dict[int, Variant | None] = {}
 
     def variant(self, codes: Sequence[int]) -> Variant | None:
@@ -465,7 +502,15 @@ class _SlotTable:
         return self._table[index] if missing.size else rows
 
     def _costs(self, row: int) -> list[float]:
-        workload = self.workload(row)
-        if workload is None:
-            return [0.0] * self._table.shape[1]
-        return [*workload.costs().values(), workload.parameters, workload.peak_activation_bytes]
+        variant = self._variant(row)
+        if variant is None:
+            return [0.0] * _COLUMNS
+        workload = self._space.variant_workload(variant)
+        return [
+            *workload.costs().values(),
+            workload.parameters,
+            workload.idle_weight_bytes,
+            workload.bytes_of(workload.inputs[len(workload.inputs) - variant.state_inputs :]),
+            workload.bytes_of(workload.outputs[len(workload.outputs) - variant.state_outputs :]),
+            workload.peak_activation_bytes,
+        ]

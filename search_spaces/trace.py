@@ -79,6 +79,8 @@ class _Recorder(TorchDispatchMode):
             self._elementwise(_ELEMENTWISE[func], args, output)
         elif func in _BATCH_NORMS:
             self._batch_norm(args, output[0])
+        elif func is aten.native_layer_norm.default:
+            self._layer_norm(args, output[0])
         elif func in _HANDLERS:
             _HANDLERS[func](self, args, output)
         else:
@@ -123,12 +125,14 @@ class _Recorder(TorchDispatchMode):
 
     def _elementwise(self, kind: str, args: tuple[Any, ...], output: Tensor) -> None:
         if kind == "mul" and not isinstance(args[1], Tensor) and args[1] == 0:
-            # Kept apart: timing graphs may give other constants any value.
+            # Kept apart: a runtime may make nothing of it.
             self._append("zero", args[:1], output)
             return
         constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.weights]
         shapes = tuple(tuple(tensor.shape) for tensor in constants)
-        self._append(kind, args, output, (), shapes, self._constants(*constants))
+        # Such as the scale of attention, without which a softmax is a step.
+        numbers = tuple(("constant", float(arg)) for arg in args[1:2] if isinstance(arg, int | float))
+        self._append(kind, args, output, numbers, shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
         return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
@@ -181,9 +185,43 @@ class _Recorder(TorchDispatchMode):
         order = tuple(dim % source.dim() for dim in order)
         self._append("transpose", (source,), output, (("order", order),))
 
+    def swap(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, first, second = args
+        order = list(range(source.dim()))
+        order[first], order[second] = order[second], order[first]
+        self.transpose((source, order), output)
+
+    def matmul(self, args: tuple[Any, ...], output: Tensor) -> None:
+        if any(id(factor) in self.weights for factor in args):
+            raise UnknownOperator("a product of stacks of matrices of which one is a constant is not supported")
+        self._append("matmul", args, output)
+
+    def softmax(self, args: tuple[Any, ...], output: Tensor) -> None:
+        self._append("softmax", args[:1], output, (("axis", args[1] % output.dim()),))
+
+    def gather(self, args: tuple[Any, ...], output: Tensor) -> None:
+        table, numbers = args[:2]
+        if id(table) not in self.weights:
+            raise UnknownOperator("a look-up in a table that is not a constant is not supported")
+        self._append("gather", (numbers,), output, (), (tuple(table.shape),), self._constants(table))
+
+    def concat(self, args: tuple[Any, ...], output: Tensor) -> None:
+        tensors, axis = args[0], args[1] if len(args) > 1 else 0
+        if any(id(tensor) in self.weights for tensor in tensors):
+            raise UnknownOperator("concatenation with a constant is not supported")
+        self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
+
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
         self._append("clip", args[:1], output, (("min", low), ("max", high)))
+
+    def _layer_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, shape, scale, shift, epsilon = args
+        if scale is None or shift is None:
+            raise UnknownOperator("layer normalisation without scale and shift is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("axis", source.dim() - len(shape)), ("epsilon", epsilon))
+        weights = (tuple(scale.shape), tuple(shift.shape))
+        self._append("layer_norm", (source,), output, attributes, weights, self._constants(scale, shift))
 
     def _batch_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
@@ -233,21 +271,28 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.mean.dim: _Recorder.mean,
     aten.avg_pool2d.default: _Recorder.average_pool,
     aten.permute.default: _Recorder.transpose,
+    aten.transpose.int: _Recorder.swap,
+    aten.bmm.default: _Recorder.matmul,
+    aten._softmax.default: _Recorder.softmax,
+    aten.embedding.default: _Recorder.gather,
+    aten.cat.default: _Recorder.concat,
     aten.hardtanh.default: _Recorder.clip,
 }
 
 
-def trace(module: nn.Module, input_shapes: tuple[Shape, ...]) -> Workload:
+def trace(module: nn.Module, input_shapes: tuple[Shape, ...], indices: bool = False) -> Workload:
     """The workload of `module` in evaluation mode.
 
     Args:
         module: a static module whose parameters are on the meta device; its result is a tensor or a tuple of them.
         input_shapes: shape of each positional input, batch included.
+        indices: whether the inputs are indices (64-bit integers).
 
     Raises:
         UnknownOperator: when the module runs an operator whose cost is not known.
     """
-    inputs = tuple(torch.empty(shape, device="meta") for shape in input_shapes)
+    dtype = torch.int64 if indices else torch.float32
+    inputs = tuple(torch.empty(shape, dtype=dtype, device="meta") for shape in input_shapes)
     was_training = module.training
     module.eval()
     try:

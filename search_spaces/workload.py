@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 Shape = tuple[int, ...]
@@ -19,6 +19,7 @@ COSTS = (
     "macs_depthwise",
     "macs_grouped",
     "macs_linear",
+    "macs_matmul",
     "weight_bytes",
     "activation_bytes",
 )
@@ -31,7 +32,8 @@ class Op:
     Attributes:
         kind: what it computes: `conv`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
             `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
-            `batch_norm`, `transpose` or `reshape`.
+            `batch_norm`, `layer_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a table by
+            their numbers, which are its input), `concat`, `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
@@ -58,27 +60,34 @@ class Op:
         """Multiply-accumulate operations; elementwise operators and poolings count none."""
         if self.kind == "linear":
             return prod(self.output_shape[:-1]) * prod(self.weights[0])
+        if self.kind == "matmul":
+            return prod(self.output_shape) * self.shapes[0][-1]
         return prod(self.output_shape) * prod(self.weights[0][1:]) if self.kind == "conv" else 0
 
     @property
     def macs_kind(self) -> str:
         """Which column of `COSTS` its MACs belong to."""
-        if self.kind == "linear":
-            return "macs_linear"
+        if self.kind in ("linear", "matmul"):
+            return f"macs_{self.kind}"
         out_channels, in_per_group, *window = self.weights[0]
         groups = dict(self.attributes)["groups"]
         if groups == 1:
             return "macs_pointwise" if prod(window) == 1 else "macs_dense"
         return "macs_depthwise" if in_per_group == 1 and groups == out_channels else "macs_grouped"
 
+    @property
+    def idle_weight_bytes(self) -> int:
+        """Of its constant tensors what it does not read, although it must be there: the other rows of a table."""
+        return max(0, _bytes(self.weights[0]) - _bytes(self.output_shape)) if self.kind == "gather" else 0
+
     def costs(self) -> dict[str, int]:
-        """Its share of every column of `COSTS`; a `reshape` costs nothing."""
+        """Its share of every column of `COSTS`; a `reshape` costs nothing, and a `gather` the rows that it reads."""
         costs = dict.fromkeys(COSTS, 0)
         if self.kind == "reshape":
             return costs
         costs["kernels"] = 1
         costs["activation_bytes"] = BYTES_PER_VALUE * sum(prod(shape) for shape in self.shapes)
-        costs["weight_bytes"] = BYTES_PER_VALUE * sum(prod(shape) for shape in self.weights)
+        costs["weight_bytes"] = sum(map(_bytes, self.weights)) - self.idle_weight_bytes
         if self.macs:
             costs[self.macs_kind] = self.macs
         return costs
@@ -119,12 +128,34 @@ class Workload:
         return sum(op.parameters for op in self.ops)
 
     @property
+    def indices(self) -> frozenset[int]:
+        """Those of `inputs` that are indices (64-bit integers), such as the numbers of tokens."""
+        return frozenset(op.inputs[0] for op in self.ops if op.kind == "gather") & set(self.inputs)
+
+    @property
+    def idle_weight_bytes(self) -> int:
+        """Constant tensors that are held but not read."""
+        return sum(op.idle_weight_bytes for op in self.ops)
+
+    def bytes_of(self, tensors: Sequence[int]) -> int:
+        """Size of activations by their numbers."""
+        size = self._sizes
+        return sum(size[tensor] for tensor in tensors)
+
+    @property
+    def _sizes(self) -> dict[int, int]:
+        """Bytes of every activation."""
+        size = dict(zip(self.inputs, map(_bytes, self.input_shapes), strict=True))
+        for op in self.ops:
+            size.update(zip(op.outputs, map(_bytes, op.shapes[len(op.inputs) :]), strict=True))
+        return size
+
+    @property
     def peak_activation_bytes(self) -> int:
         """Largest sum of activations that are alive at once when run in this order, without reuse in place."""
-        size = dict(zip(self.inputs, map(_bytes, self.input_shapes), strict=True))
+        size = self._sizes
         last_use = {tensor: len(self.ops) for tensor in self.outputs}
         for step, op in enumerate(self.ops):
-            size.update(zip(op.outputs, map(_bytes, op.shapes[len(op.inputs) :]), strict=True))
             for tensor in op.inputs:
                 last_use[tensor] = max(step, last_use.get(tensor, 0))
         alive = set(self.inputs)
@@ -140,35 +171,59 @@ def _bytes(shape: Shape) -> int:
     return BYTES_PER_VALUE * prod(shape)
 
 
-def chain(workloads: Sequence[Workload]) -> Workload:
+def chain(workloads: Sequence[Workload], states: Sequence[tuple[int, int]] | None = None) -> Workload:
     """Join workloads one after the other: the outputs of each are the inputs of the next.
+
+    Args:
+        workloads: of the parts of a network.
+        states: for each of them how many of its inputs and of its outputs, the last ones, are state, such as the keys
+            of earlier tokens: it comes from outside and leaves the network. There is none by default.
+
+    Returns:
+        Its inputs are those of the first part, then the state of all parts; its outputs likewise.
 
     Raises:
         ValueError: when there is none, or when two neighbours differ in the number of tensors they pass on.
     """
     if not workloads:
         raise ValueError("chain needs at least one workload")
-    ops: list[Op] = []
-    passed: tuple[int, ...] = tuple(range(len(workloads[0].inputs)))
-    inputs, free = passed, len(passed)
-    for workload in workloads:
-        if len(workload.inputs) != len(passed):
-            raise ValueError(f"a workload takes {len(workload.inputs)} tensors, the one before it gives {len(passed)}")
-        number = dict(zip(workload.inputs, passed, strict=True))
+    states = states or [(0, 0)] * len(workloads)
+    first = len(workloads[0].inputs) - states[0][0]
+    joined = _Chain(passed=tuple(range(first)), free=first)
+    inputs, shapes = list(joined.passed), list(workloads[0].input_shapes[:first])
+    left: list[int] = []
+    for workload, (read, written) in zip(workloads, states, strict=True):
+        taken = len(workload.inputs) - read
+        if taken != len(joined.passed):
+            raise ValueError(f"a workload takes {taken} tensors, the one before it gives {len(joined.passed)}")
+        inputs += joined.append(workload, taken)
+        shapes += workload.input_shapes[taken:]
+        kept = len(joined.passed) - written
+        left += joined.passed[kept:]
+        joined.passed = joined.passed[:kept]
+    return Workload(tuple(joined.ops), tuple(inputs), (*joined.passed, *left), tuple(shapes))
+
+
+@dataclass
+class _Chain:
+    """The operators so far, the numbers of the tensors that the last workload gave, and the next free number."""
+
+    passed: tuple[int, ...]
+    free: int
+    ops: list[Op] = field(default_factory=list)
+
+    def append(self, workload: Workload, taken: int) -> list[int]:
+        """Add the operators of `workload`, whose first `taken` inputs are `passed`; the numbers of its other inputs."""
+        number = dict(zip(workload.inputs, self.passed, strict=False))
+        others = [self._new(number, tensor) for tensor in workload.inputs[taken:]]
         for op in workload.ops:
-            for tensor in op.outputs:
-                number[tensor] = free
-                free += 1
-            ops.append(
-                Op(
-                    op.kind,
-                    tuple(number[tensor] for tensor in op.inputs),
-                    tuple(number[tensor] for tensor in op.outputs),
-                    op.shapes,
-                    op.weights,
-                    op.attributes,
-                    op.parameters,
-                )
-            )
-        passed = tuple(number[tensor] for tensor in workload.outputs)
-    return Workload(tuple(ops), inputs, passed, workloads[0].input_shapes)
+            inputs = tuple(number[tensor] for tensor in op.inputs)
+            outputs = tuple(self._new(number, tensor) for tensor in op.outputs)
+            self.ops.append(replace(op, inputs=inputs, outputs=outputs))
+        self.passed = tuple(number[tensor] for tensor in workload.outputs)
+        return others
+
+    def _new(self, number: dict[int, int], tensor: int) -> int:
+        number[tensor] = self.free
+        self.free += 1
+        return number[tensor]

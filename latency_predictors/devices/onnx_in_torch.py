@@ -195,6 +195,31 @@ def _gelu(node: _Node) -> Function:
     return lambda x: functional.gelu(x, approximate=approximate)
 
 
+def _layer_norm(node: _Node) -> Function:
+    node.need(stash_type=1)
+    axis, epsilon = node.attributes.get("axis", -1), node.attributes.get("epsilon", 1e-5)
+
+    def function(x: Tensor, scale: Tensor, shift: Tensor | None = None) -> Tensor:
+        return functional.layer_norm(x, x.shape[axis:], scale, shift, epsilon)
+
+    return function
+
+
+def _softmax(node: _Node) -> Function:
+    axis = node.attributes.get("axis", -1)
+    return lambda x: x.softmax(axis)
+
+
+def _gather(node: _Node) -> Function:
+    node.need(axis=0)
+    return lambda table, numbers: table[numbers]
+
+
+def _concat(node: _Node) -> Function:
+    axis = node.attributes["axis"]
+    return lambda *tensors: torch.cat(tensors, axis)
+
+
 def _plain(function: Function) -> Callable[[_Node], Function]:
     return lambda _: function
 
@@ -212,17 +237,21 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
+    "Concat": _concat,
     "Conv": _conv,
+    "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(_identity),
+    "LayerNormalization": _layer_norm,
     "MatMul": _plain(torch.matmul),
     "Mul": _plain(torch.mul),
     "ReduceMean": _reduce_mean,
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
+    "Softmax": _softmax,
     "Transpose": _transpose,
 }

@@ -25,7 +25,8 @@ def timing_graph(workload: Workload, batch: int = 1, seed: int = 0) -> bytes:
     """An ONNX model that runs the operators of `workload` on random weights.
 
     Its inputs are called `input0`, `input1`, ...; its outputs `output0`, ... The operators are those of torch's
-    exporter. Weights are scaled so that activations keep their size from layer to layer.
+    exporter. Indices are 64-bit integers; 0 is one of every table. Weights are scaled so that activations keep their
+    size from layer to layer.
 
     Args:
         workload: traced with batch 1.
@@ -96,7 +97,8 @@ class _Graph:
         return bytes(self.model.SerializeToString())
 
     def _value(self, name: str, number: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, self.batched(self.shapes[number]))
+        kind = TensorProto.INT64 if number in self.workload.indices else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, kind, self.batched(self.shapes[number]))
 
 
 def _conv(graph: _Graph, op: Op) -> None:
@@ -143,9 +145,10 @@ def _batch_norm(graph: _Graph, op: Op) -> None:
 
 def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
     def write(graph: _Graph, op: Op) -> None:
-        # With a constant as the second operand; 0 or 1 would be optimised away.
+        # With a constant as the second operand. Unknown ones are neither 0 nor 1, which would be optimised away.
         shapes = op.weights or ((),) if len(op.inputs) == 1 else ()
-        graph.node(op, kind, *(graph.constant(np.full(shape, 0.9, np.float32)) for shape in shapes))
+        value = float(dict(op.attributes).get("constant", 0.9))  # type: ignore[arg-type]
+        graph.node(op, kind, *(graph.constant(np.full(shape, value, np.float32)) for shape in shapes))
 
     return write
 
@@ -167,6 +170,26 @@ def _average_pool(graph: _Graph, op: Op) -> None:
         pads=(vertical, horizontal, vertical, horizontal),
         count_include_pad=int(bool(attributes["count_include_pad"])),
     )
+
+
+def _layer_norm(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    scale, shift = op.weights
+    constants = (graph.constant(np.ones(scale, np.float32)), graph.random(shift, 0.01))
+    graph.node(op, "LayerNormalization", *constants, axis=attributes["axis"], epsilon=attributes["epsilon"])
+
+
+def _gather(graph: _Graph, op: Op) -> None:
+    # The table comes before the numbers of the rows.
+    table = graph.random(op.weights[0], 1.0)
+    graph.append("Gather", [table, graph.names[op.inputs[0]]], graph.output(op), axis=0)
+
+
+def _along_axis(kind: str) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        graph.node(op, kind, axis=dict(op.attributes)["axis"])
+
+    return write
 
 
 def _zero(graph: _Graph, op: Op) -> None:
@@ -204,6 +227,11 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "conv": _conv,
     "linear": _linear,
     "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "gather": _gather,
+    "softmax": _along_axis("Softmax"),
+    "concat": _along_axis("Concat"),
+    "matmul": _plain("MatMul"),
     "mean": _mean,
     "average_pool": _average_pool,
     "reshape": _reshape,

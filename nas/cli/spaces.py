@@ -44,6 +44,8 @@ def spaces(
     ends = Table("network", "MACs (M)", "parameters (M)", "memory (MB)", title=f"{space.size:.4g} architectures")
     for label, architecture in (("smallest", space.smallest()), ("largest", space.largest())):
         codes = space.codes([architecture])
-        figures = (space.macs(codes), space.parameters(codes), space.memory_bytes(codes))
-        ends.add_row(label, *(f"{float(figure[0]) / 1e6:.4g}" for figure in figures))
+        for phase in space.phases:
+            figures = [of(codes, phase) for of in (space.macs, space.parameters, space.memory_bytes)]
+            title = f"{label}, {phase}" if len(space.phases) > 1 else label
+            ends.add_row(title, *(f"{float(figure[0]) / 1e6:.4g}" for figure in figures))
     show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends)

@@ -25,7 +25,7 @@ from search_spaces.trace import trace
 
 
 class EveryOperator(nn.Module):
-    """A small network with every kind of operator that a workload may have, on two images of 6 x 6 pixels."""
+    """A small network with every kind of operator that networks of images have, on two images of 6 x 6 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +63,31 @@ class EveryImageOperator(EveryOperator):
     def pooled(self, z: Tensor) -> Tensor:
         """One vector of 8 numbers for each image."""
         return z.mean((2, 3), keepdim=True).flatten(1)
+
+
+class EveryTokenOperator(nn.Module):
+    """A small network with every kind of operator that only networks of tokens have, on three tokens of twenty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 8)
+        self.norm = nn.LayerNorm(8)
+        self.plane = nn.LayerNorm((3, 8), eps=1e-3)
+        self.query = nn.Linear(8, 8)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.plane(self.norm(self.table(tokens)))
+        heads = x.view(-1, 3, 2, 4).transpose(1, 2)
+        keys = torch.cat([heads, self.query(x).view(-1, 3, 2, 4).permute(0, 2, 1, 3)], dim=2)
+        weights = torch.softmax(heads @ keys.permute(0, 1, 3, 2), dim=-1)
+        return weights @ keys + torch.softmax(heads, dim=1)
+
+
+@cache
+def every_token_operator() -> Workload:
+    """The workload of `EveryTokenOperator`, whose input is the numbers of tokens."""
+    with torch.device("meta"):
+        return trace(EveryTokenOperator(), ((1, 3),), indices=True)
 
 
 @cache

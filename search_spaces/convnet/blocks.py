@@ -13,7 +13,14 @@ from search_spaces.reordering import Reordering
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "hardswish": nn.Hardswish,
+    "silu": nn.SiLU,
     "identity": nn.Identity,
+}
+
+# Of squeeze-excite by its gate: what follows the first and the second layer.
+_GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "hardsigmoid": (torch.relu, nn.functional.hardsigmoid),
+    "sigmoid": (nn.functional.silu, torch.sigmoid),
 }
 
 
@@ -36,16 +43,20 @@ def check_sizes(
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by a gate computed from the mean of all channels (Hu et al., CVPR 2018; hard sigmoid)."""
+    """Scale every channel by a gate computed from the mean of all channels (Hu et al., CVPR 2018).
 
-    def __init__(self, layers: Layers, channels: int, squeeze: int) -> None:
+    The gate is a `hardsigmoid` after ReLU (MobileNetV3) or a `sigmoid` after SiLU (EfficientNet).
+    """
+
+    def __init__(self, layers: Layers, channels: int, squeeze: int, gate: str = "hardsigmoid") -> None:
         super().__init__()
+        self.gate = gate
         self.reduce = layers.conv(channels, squeeze, bias=True)
         self.expand = layers.conv(squeeze, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))
-        return x * nn.functional.hardsigmoid(self.expand(gate))
+        between, after = _GATES[self.gate]
+        return x * after(self.expand(between(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
 class Block(nn.Module):
@@ -81,9 +92,10 @@ class MBConv(Block):
         hidden: channels of the depthwise convolution; equal to `in_channels` there is no expansion.
         kernel: of the depthwise convolution.
         stride: of the depthwise convolution.
-        activation: `relu` or `hardswish`.
+        activation: `relu`, `hardswish` or `silu`.
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
+        gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.
     """
 
     def __init__(
@@ -97,6 +109,7 @@ class MBConv(Block):
         activation: str,
         squeeze: int = 0,
         expand: bool = True,
+        gate: str = "hardsigmoid",
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -104,7 +117,7 @@ class MBConv(Block):
         self.expand_norm = layers.norm(hidden) if expand else None
         self.depthwise = layers.conv(hidden, hidden, kernel, stride, groups=hidden)
         self.depthwise_norm = layers.norm(hidden)
-        self.squeeze_excite = SqueezeExcite(layers, hidden, squeeze) if squeeze else None
+        self.squeeze_excite = SqueezeExcite(layers, hidden, squeeze, gate) if squeeze else None
         self.project = layers.conv(hidden, out_channels)
         self.project_norm = layers.norm(out_channels)
         self.act = _ACTIVATIONS[activation]()

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
-from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
+from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
 
@@ -159,3 +162,53 @@ def _head(
     )
     size = _pixels(values, reduction)
     return Variant(spec, ((1, in_channels, size, size),))
+
+
+def codes_of(
+    space: SearchSpace,
+    kernels: Sequence[str],
+    expansions: Sequence[str],
+    depths: Sequence[str],
+    resolutions: Sequence[int],
+) -> Codes:
+    """Codes of the architectures that once-for-all's tables write as four columns `ks`, `e`, `d` and `r`.
+
+    Args:
+        space: made by `mobilenetv3`; the tables are of its default options.
+        kernels: of all blocks, such as `7_5_3_...`: as many for each unit as its largest depth.
+        expansions: of all blocks, in the same order.
+        depths: of all units, such as `2_4_3_...`. What is written for blocks beyond the depth is ignored.
+        resolutions: in pixels.
+
+    Returns:
+        Canonical codes, shape (n, number of choices).
+
+    Raises:
+        ValueError: when a row is no list of so many numbers, or a number is no option of its choice.
+    """
+    names = [choice.name for choice in space.choices if choice.name.endswith("_depth")]
+    most = max(int(value) for choice in space.choices if choice.name in names for value in choice.options)
+    depth = _numbers(depths, len(names))
+    columns = {"resolution": np.asarray(resolutions, dtype=np.int64), **dict(zip(names, depth.T, strict=True))}
+    active = np.repeat(depth, most, axis=1) > np.tile(np.arange(most), len(names))
+    for kind, texts in (("kernel", kernels), ("expansion", expansions)):
+        numbers = np.where(active, _numbers(texts, len(names) * most), -1)
+        for place, column in enumerate(numbers.T):
+            columns[f"unit{place // most + 1}_block{place % most + 1}_{kind}"] = column
+    return space.canonical(np.stack([_indices(choice, columns[choice.name]) for choice in space.choices], axis=1))
+
+
+def _numbers(texts: Sequence[str], length: int) -> NDArray[np.int64]:
+    """The numbers of rows such as `7_5_3`, shape (n, length)."""
+    rows = [text.split("_") for text in texts]
+    for row, text in zip(rows, texts, strict=True):
+        if len(row) != length or not all(part.isdecimal() for part in row):
+            raise ValueError(f"{text!r} is no architecture of once-for-all: expected {length} numbers joined by '_'")
+    return np.array(rows, dtype=np.int64).reshape(-1, length)
+
+
+def _indices(choice: Choice, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Position of each value among the options; 0 for -1, which stands for a block that is left out."""
+    found, places = np.unique(values, return_inverse=True)
+    positions = [0 if value == -1 else choice.index(value) for value in found.tolist()]
+    return np.array(positions, dtype=np.int64)[places]

@@ -139,3 +139,11 @@ def test_the_shipped_devices_measured_the_default_convnet_space() -> None:
     np.testing.assert_array_equal(found.codes, np.unique(wanted, axis=0))
     macs = space.macs(found.codes)
     assert all(spearman(macs, column) > 0.6 for column in found.latency_ms.T)
+
+
+def test_one_file_is_a_bank_too(convnet: SearchSpace, tmp_path: Path) -> None:
+    for device in ("board", "phone"):
+        write_shipped(tmp_path / f"{device}.jsonl.gz", [record(convnet, device=device)])
+    assert [one.name for one in Shipped(tmp_path / "phone.jsonl.gz").devices()] == ["phone"]
+    with pytest.raises(ValueError, match=r"none\.jsonl\.gz cannot be read"):
+        Shipped(tmp_path / "none.jsonl.gz").devices()

@@ -23,7 +23,7 @@ class TestNonNegative(LatencyPredictorContract):
 def test_a_device_without_noise_is_found_exactly(convnet: SearchSpace) -> None:
     codes = convnet.random_codes(80, np.random.default_rng(0))
     features = convnet.features(codes)
-    measured_ms = 0.3 + features @ (1 / features.mean(axis=0))
+    measured_ms = 0.3 + features @ (1 / np.maximum(1, features.mean(axis=0)))
     predictor = NonNegative(convnet)
     predictor.calibrate(codes[:30], measured_ms[:30])
     prediction = predictor.predict(codes[30:])
@@ -40,7 +40,7 @@ def test_weights_are_those_of_another_library(convnet: SearchSpace) -> None:
     predictor = NonNegative(convnet)
     predictor.calibrate(codes, measured_ms)
     # Relative errors: rows over the measurement; the constant is one more column.
-    rows = np.c_[features / features.max(axis=0), np.ones(25)] / measured_ms[:, None]
+    rows = np.c_[features / np.maximum(1, features.max(axis=0)), np.ones(25)] / measured_ms[:, None]
     other = LinearRegression(positive=True, fit_intercept=False).fit(rows, np.ones(25))
     expected = rows @ other.coef_ * measured_ms
     np.testing.assert_allclose(predictor.predict(codes).mean_ms, expected, rtol=1e-6)
@@ -62,7 +62,7 @@ def test_doubling_all_latencies_doubles_predictions_and_keeps_relative_intervals
 def test_noisier_measurements_give_wider_intervals(convnet: SearchSpace) -> None:
     codes = convnet.random_codes(20, np.random.default_rng(3))
     features = convnet.features(codes)
-    exact_ms = 1 + features @ (1 / features.mean(axis=0))
+    exact_ms = 1 + features @ (1 / np.maximum(1, features.mean(axis=0)))
     noise = np.random.default_rng(4).standard_normal(20)
     widths = []
     for scatter in (0.01, 0.03, 0.1):

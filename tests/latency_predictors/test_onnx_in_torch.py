@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from latency_predictors.devices import timing_graph
 from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from nas.testing.backends import every_operator
+from nas.testing.backends import every_operator, every_token_operator
 
 Shape = tuple[int, ...]
 Constants = Sequence[NDArray[Any] | None]
@@ -81,6 +81,15 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "hard swish": lambda: model_of("HardSwish", [IMAGE], []),
     "relu": lambda: model_of("Relu", [IMAGE], []),
     "sigmoid": lambda: model_of("Sigmoid", [IMAGE], []),
+    "softmax": lambda: model_of("Softmax", [IMAGE], []),
+    "softmax of channels": lambda: model_of("Softmax", [IMAGE], [], axis=1),
+    "layer norm": lambda: model_of("LayerNormalization", [(2, 3, 8)], [normal(8), normal(8)]),
+    "layer norm of two dimensions": lambda: model_of(
+        "LayerNormalization", [IMAGE], [normal(7, 6)], axis=2, epsilon=0.01
+    ),
+    "matmul of stacks": lambda: model_of("MatMul", [(2, 3, 4, 5), (2, 3, 5, 6)], []),
+    "gather": lambda: model_of("Gather", [(5, 8)], [np.array([[4, 0, 1]])]),
+    "concat": lambda: model_of("Concat", [IMAGE, (2, 1, 7, 6)], [], axis=1),
     "identity": lambda: model_of("Identity", [IMAGE], []),
 }  # fmt: skip
 
@@ -104,10 +113,12 @@ def test_there_is_a_case_for_every_operator() -> None:
 
 
 def test_it_has_every_operator_of_timing_graphs() -> None:
-    model = onnx.load_from_string(timing_graph.timing_graph(every_operator()))
-    written = {node.op_type for node in model.graph.node}
-    assert written <= set(TRANSLATIONS)
-    assert {op.kind for op in every_operator().ops} == set(timing_graph._WRITERS)
+    kinds = set()
+    for workload in (every_operator(), every_token_operator()):
+        model = onnx.load_from_string(timing_graph.timing_graph(workload))
+        assert {node.op_type for node in model.graph.node} <= set(TRANSLATIONS)
+        kinds |= {op.kind for op in workload.ops}
+    assert kinds == set(timing_graph._WRITERS)
 
 
 def test_constants_are_copied() -> None:
@@ -127,6 +138,10 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "training": (
         model_of("BatchNormalization", [IMAGE], [normal(4)] * 4, training_mode=1), "BatchNormalization with training_mode=1"
     ),
+    "layer norm in half precision": (
+        model_of("LayerNormalization", [IMAGE], [normal(6)], stash_type=10), "LayerNormalization with stash_type=10"
+    ),
+    "gather of columns": (model_of("Gather", [(5, 8)], [np.array([1])], axis=1), "Gather with axis=1"),
     "all axes": (model_of("ReduceMean", [IMAGE], []), "ReduceMean without axes"),
     "pool of one dimension": (model_of("AveragePool", [(1, 4, 7)], [], kernel_shape=[3]), "AveragePool over 1 dimensions"),
     "pool with uneven pads": (

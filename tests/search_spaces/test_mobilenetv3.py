@@ -10,6 +10,7 @@ import pytest
 import search_spaces
 from search_spaces import Architecture
 from search_spaces.convnet.blocks import make_divisible
+from search_spaces.convnet.mobilenetv3 import codes_of
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,56 @@ def test_width_multiplies_all_channels() -> None:
     channels = [module.get_parameter("weight").shape[0] for name, module in space.build(space.largest()).named_modules()
                 if name.endswith(("block1.project", "head.expand.conv", "head.mix", "stem.conv"))]  # fmt: skip
     assert channels == [8, 16, 24, 40, 56, 80, 480, 640]
+
+
+OFA_ROW = {
+    "kernels": "_".join("3577" * 5),
+    "expansions": "_".join("3464" * 5),
+    "depths": "2_3_4_2_4",
+    "resolutions": 160,
+}
+
+
+def ofa_codes(**changes: object) -> np.ndarray:
+    row = {**OFA_ROW, **changes}
+    return codes_of(search_spaces.get("mobilenetv3"), **{name: [value] for name, value in row.items()})
+
+
+def test_a_row_of_once_for_alls_table_is_the_network_that_it_says() -> None:
+    space = search_spaces.get("mobilenetv3")
+    values = {"resolution": 160}
+    for unit, depth in enumerate((2, 3, 4, 2, 4), start=1):
+        values[f"unit{unit}_depth"] = depth
+        for block, (kernel, expansion) in enumerate(((3, 3), (5, 4), (7, 6), (7, 4)), start=1):
+            inside = block <= depth  # the others have no effect: their first option stands for all
+            values[f"unit{unit}_block{block}_kernel"] = kernel if inside else 3
+            values[f"unit{unit}_block{block}_expansion"] = expansion if inside else 3
+    (found,) = space.architectures(ofa_codes())
+    assert found.values == values
+    assert space.macs(ofa_codes())[0] == macs_and_parameters(found)[0]
+
+
+def test_what_is_written_beyond_the_depth_is_ignored() -> None:
+    kernels, expansions = OFA_ROW["kernels"].split("_"), OFA_ROW["expansions"].split("_")
+    for place in (2, 3, 7, 14, 15):
+        kernels[place], expansions[place] = "0", "99"
+    changed = ofa_codes(kernels="_".join(kernels), expansions="_".join(expansions))
+    np.testing.assert_array_equal(changed, ofa_codes())
+    kernels[0] = "0"
+    with pytest.raises(ValueError, match="'unit1_block1_kernel' has no option 0; it takes 3, 5, 7"):
+        ofa_codes(kernels="_".join(kernels))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("depths", "2_3_4_2", "'2_3_4_2' is no architecture of once-for-all: expected 5 numbers joined by '_'"),
+        ("depths", "2_3_4_2_5", "'unit5_depth' has no option 5"),
+        ("kernels", "3_5", "expected 20 numbers"),
+        ("expansions", "_".join("346x" * 5), "expected 20 numbers"),
+        ("resolutions", 127, "'resolution' has no option 127"),
+    ],
+)
+def test_a_row_that_is_none_raises(column: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ofa_codes(**{column: value})

@@ -19,7 +19,7 @@ from search_spaces import SearchSpace
 from search_spaces.elastic import ElasticOneOf
 from search_spaces.layers import Layers
 from search_spaces.supernet import Supernet
-from search_spaces.tabular import fbnet, nasbench201
+from search_spaces.tabular import accel_nasbench, fbnet, nasbench201
 
 
 class TestFbnetOfDigits(SearchSpaceContract):
@@ -48,6 +48,27 @@ class TestNasbench201OfDigits(SearchSpaceContract):
     @classmethod
     def space(cls) -> SearchSpace:
         return search_spaces.get("nasbench201", resolution=8, in_channels=1, classes=5, width=4, cells=2)
+
+
+class TestAccelNasbenchOfDigits(SearchSpaceContract):
+    """All four kinds of block, two depths, strides of 1 and 2."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def space(cls) -> SearchSpace:
+        return search_spaces.get(
+            "accel-nasbench",
+            resolution=9,
+            in_channels=1,
+            classes=5,
+            stem=8,
+            stem_stride=1,
+            widths=(8, 16),
+            strides=(1, 2),
+            expansions=(1, 2, 3),
+            depths=((1, 2), (1, 3)),
+            head=24,
+        )
 
 
 # ------------------------------------------------------------------------------------------------ NAS-Bench-201
@@ -142,7 +163,7 @@ def test_cells_without_a_path_give_the_same_for_every_image(ops: str, connected:
     assert np.array_equal(found, other) != connected
 
 
-@pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
+@pytest.mark.parametrize("name", ["nasbench201", "fbnet", "accel-nasbench"])
 def test_timing_graphs_give_what_torch_gives(name: str) -> None:
     space = search_spaces.get(name, resolution=16)
     for architecture in (space.largest(), *space.sample(3, seed=0)):
@@ -245,6 +266,70 @@ def test_shuffling_takes_turns() -> None:
     torch.testing.assert_close(fbnet.shuffle(x, 3), nn.functional.channel_shuffle(x, 3))
 
 
+# ------------------------------------------------------------------------------------------------ Accel-NASBench
+
+EFFICIENTNET_B0 = {"e": ["1_6_6_6_6_6_6"], "k": ["3_3_5_3_5_5_3"], "l": ["1_2_2_3_3_4_1"], "se": ["1_1_1_1_1_1_1"]}
+
+
+@pytest.fixture(scope="module")
+def accel() -> SearchSpace:
+    return search_spaces.get("accel-nasbench")
+
+
+def test_efficientnet_b0_has_the_parameters_of_its_authors(accel: SearchSpace) -> None:
+    codes = accel_nasbench.codes_of(accel, EFFICIENTNET_B0)
+    assert accel.parameters(codes)[0] == 5_288_548
+    (architecture,) = accel.architectures(codes)
+    assert architecture.values["block6_l"] == 4
+    kinds = {op.kind for op in accel.workload(architecture).ops}
+    assert {"silu", "sigmoid"} <= kinds
+    assert not {"relu", "hardswish", "hardsigmoid"} & kinds
+
+
+def accel_by_hand(e: list[int], k: list[int], depth: list[int], se: list[int]) -> tuple[int, int]:
+    """MACs and parameters, from table 1 of EfficientNet."""
+    macs, parameters, size, c = 27 * 32 * 112**2, 27 * 32 + 64, 112, 32
+    for block, (out, stride) in enumerate(zip((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 2, 1, 2, 1), strict=True)):
+        for layer in range(depth[block]):
+            after, hidden, squeezed = size // (stride if layer == 0 else 1), c * e[block], c // 4
+            if e[block] > 1:
+                macs += c * hidden * size**2
+                parameters += c * hidden + 2 * hidden
+            macs += (k[block] ** 2 * hidden + hidden * out) * after**2
+            parameters += k[block] ** 2 * hidden + 2 * hidden + hidden * out + 2 * out
+            if se[block]:
+                macs += 2 * hidden * squeezed
+                parameters += 2 * hidden * squeezed + hidden + squeezed
+            size, c = after, out
+    return macs + 320 * 1280 * 49 + 1_280_000, parameters + 320 * 1280 + 2560 + 1_281_000
+
+
+def test_macs_and_parameters_of_accel_nasbench_by_hand(accel: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    rows = [[rng.choice(options, 7).tolist() for options in ([1, 4, 6], [3, 5], [1, 2, 3], [0, 1])] for _ in range(40)]
+    columns = {part: ["_".join(map(str, row[i])) for row in rows] for i, part in enumerate(("e", "k", "l", "se"))}
+    codes = accel_nasbench.codes_of(accel, columns)
+    expected = np.array([accel_by_hand(*row) for row in rows])
+    np.testing.assert_array_equal(accel.macs(codes), expected[:, 0])
+    np.testing.assert_array_equal(accel.parameters(codes), expected[:, 1])
+    assert accel_nasbench.columns_of(accel, codes) == columns
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "message"),
+    [
+        ("e", "1_6_6", "expected 7 numbers"),
+        ("k", "3_3_5_3_5_5_x", "expected 7 numbers"),
+        ("se", "", "expected 7 numbers"),
+        ("e", "1_6_6_6_6_6_5", "'block7_e' has no option 5"),
+        ("l", "4_2_2_3_3_4_1", "'block1_l' has no option 4"),
+    ],
+)
+def test_what_is_no_accel_nasbench_raises(accel: SearchSpace, column: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        accel_nasbench.codes_of(accel, EFFICIENTNET_B0 | {column: [text]})
+
+
 # ------------------------------------------------------------------------------------------------------- options
 
 
@@ -256,6 +341,9 @@ def test_shuffling_takes_turns() -> None:
         ("fbnet", {"strides": (1, 2)}, "must have one entry for each stage"),
         ("fbnet", {"depths": (1, 4, 4, 0, 4, 4, 1)}, "depths must be positive"),
         ("fbnet", {"head": -1}, "head must be positive"),
+        ("accel-nasbench", {"widths": (8, 16)}, "must have one entry for each block"),
+        ("accel-nasbench", {"depths": ((1, 0),) * 7}, "depths must be positive"),
+        ("accel-nasbench", {"kernels": (3, 4)}, "kernels must be odd"),
     ],
 )
 def test_impossible_options_of_tabular_spaces(name: str, options: dict[str, object], message: str) -> None:

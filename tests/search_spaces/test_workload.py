@@ -70,6 +70,7 @@ def test_costs_are_sums_over_operators() -> None:
         "macs_depthwise": 0,
         "macs_grouped": 0,
         "macs_linear": 480,
+        "macs_matmul": 0,
         "weight_bytes": 4 * (12 + 6 + 480),
         "activation_bytes": 4 * (32 + 96 + 96 + 5),
     }

@@ -1,0 +1,1 @@
+"""Few-shot latency prediction on published tables."""

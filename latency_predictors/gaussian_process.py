@@ -1,0 +1,223 @@
+"""The default predictor: a Gaussian process over log latency whose prior is a population of simulated devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from latency_predictors.predictor import LatencyPredictor, Prediction
+from latency_predictors.real_devices import RealDevices
+from latency_predictors.simulated_devices import Population, SimulatedDevices
+from latency_predictors.student_t import FREEDOM, Posterior, regress
+from search_spaces import SearchSpace
+from search_spaces.space import Codes
+
+if TYPE_CHECKING:
+    from latency_predictors.matrix_bank import LatencyBank
+
+Floats = NDArray[np.float64]
+
+#: Standard deviation of the level of a device around that of its measurements: all but free, and small enough for the
+#: rounding errors of a covariance that holds its square.
+LEVEL = 2.0
+
+#: The models among which the measurements choose: how much devices differ from the average simulated one, relative to
+#: the population; ...
+SCALES = (0.3, 1.0, 3.0)
+#: ... or from a real device of the bank; ...
+REAL_SCALES = (0.1, 0.3, 1.0)
+#: ... what each choice does beside that, as standard deviation of the logarithm; ...
+RESIDUALS = (0.0, 0.03)
+#: ... and scale of the noise of log latencies.
+NOISES = (0.004, 0.01, 0.02, 0.04, 0.08, 0.15)
+
+#: Prior odds of "like one of the real devices" against "like the simulated ones".
+REAL_ODDS = 0.005
+
+#: Models of lower probability are left out, to predict faster.
+NEGLIGIBLE = 2e-3
+
+#: Architectures predicted at once: their rows fit into the cache of a processor.
+BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One hypothesis: what a device is like before it is measured."""
+
+    base: str | None  # a device of the bank; `None`: the average of the simulated devices
+    scale: float
+    residual: float
+    noise: float
+    log_prior: float
+
+
+class GaussianProcess(LatencyPredictor):
+    """Log latency is that of the average device, plus what a population of devices varies in, plus a residual.
+
+    The covariance of two architectures is that of their log latencies over a population of simulated devices
+    (`SimulatedDevices`), a level that is free, and a small residual for every choice that two architectures share.
+    Its mean is the average of the simulated devices, or what a real device of the bank takes. How far devices
+    differ from it, how large residual and noise are, and which real device, if any, is near, are hypotheses weighed by
+    their evidence on the measurements: real devices that point the wrong way get no weight. The noise has heavy
+    tails (`regress`).
+
+    The 90 % interval is Student's, with the variance of the mixture of all hypotheses; it holds a new measurement.
+
+    Args:
+        space: whose architectures are predicted.
+        phase: one of `space.phases`.
+        bank: measurements of other devices; none are needed.
+        population: what simulated devices are like; by default what serves all spaces.
+
+    Raises:
+        ValueError: when the space has no such phase.
+    """
+
+    name = "gaussian_process"
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        phase: str = "inference",
+        bank: LatencyBank | None = None,
+        population: Population | None = None,
+    ) -> None:
+        super().__init__(space, phase, bank)
+        self._simulated = SimulatedDevices(space, phase, population)
+
+    def blank(self) -> GaussianProcess:
+        other = GaussianProcess(self.space, self.phase, self.bank)
+        other._simulated = self._simulated
+        other.__dict__["_known"] = self._known
+        return other
+
+    @cached_property
+    def _known(self) -> RealDevices:
+        """The devices of the bank, learned when they are first needed."""
+        return RealDevices.learn(self.space, self.phase, self._simulated, self.bank)
+
+    def _fit(self, codes: Codes, measured_ms: Floats) -> None:
+        self._condition(codes, measured_ms, self._known)
+        named = [model.base for model in self._models if model.base is not None]
+        # Once more with the devices that matter alone, so that a saved predictor is the same.
+        self._condition(codes, measured_ms, self._known.only(named))
+
+    def _condition(self, codes: Codes, measured_ms: Floats, real: RealDevices) -> None:
+        """Weigh all hypotheses by the measurements, and keep those that are not negligible."""
+        self._codes, self._measured_ms, self._real = codes, measured_ms, real
+        models = _hypotheses(real.names)
+        logs = self._simulated.log_ms(codes)
+        self._features, average = _centred(logs)
+        bases = np.column_stack([average, real.log_ms(codes, logs)])[:, self._columns(models)]
+        scale, residual, noise, log_prior = _numbers(models)
+        covariance = (
+            scale[:, None, None] * (self._features @ self._features.T)
+            + np.square(residual)[:, None, None] * _shared(codes, codes)
+            + LEVEL**2
+        )
+        level = (np.log(measured_ms)[:, None] - bases).mean(axis=0)
+        found = regress(covariance, np.log(measured_ms) - bases.T - level[:, None], noise)
+        weight = np.exp(found.log_evidence + log_prior - (found.log_evidence + log_prior).max())
+        weight /= weight.sum()
+        kept = weight > NEGLIGIBLE
+        self._models = [model for model, keep in zip(models, kept, strict=True) if keep]
+        self._weight = weight[kept] / weight[kept].sum()
+        self._level = level[kept]
+        self._posterior = Posterior(found.log_evidence[kept], found.coefficients[kept], found.precision[kept])
+
+    def _predict(self, codes: Codes) -> Prediction:
+        blocks = [self._log_moments(codes[start : start + BLOCK]) for start in range(0, max(1, len(codes)), BLOCK)]
+        mean, variance = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        factor = np.exp(student_t.ppf(0.95, FREEDOM) * np.sqrt(variance * (FREEDOM - 2) / FREEDOM))
+        mean_ms = np.exp(mean)
+        return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
+
+    def _log_moments(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Mean and variance of a new log measurement, shape (n,) each, over all hypotheses."""
+        logs = self._simulated.log_ms(codes)
+        features, average = _centred(logs)
+        near, own = features @ self._features.T, np.einsum("ij,ij->i", features, features)
+        shared = _shared(codes, self._codes)
+        bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
+        scale, residual, noise, _ = _numbers(self._models)
+        coefficients = self._posterior.coefficients
+        means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
+        means += shared @ (np.square(residual)[:, None] * coefficients).T
+        variances = scale * own[:, None] + np.square(residual) + LEVEL**2
+        for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
+            covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
+            variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
+        variances = np.maximum(variances, 0) + np.square(noise) * FREEDOM / (FREEDOM - 2)
+        mean = means @ self._weight
+        return mean, (variances + np.square(means - mean[:, None])) @ self._weight
+
+    def _columns(self, models: Sequence[_Model]) -> list[int]:
+        """Where the base of each model is: the average of the simulated devices first, then real ones."""
+        return [0 if model.base is None else 1 + self._real.names.index(model.base) for model in models]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "population": asdict(self._simulated.population),
+            "codes": self._codes.tolist(),
+            "measured_ms": self._measured_ms.tolist(),
+            "real_devices": self._real.document(),
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        population = Population(**state["population"])
+        if population != self._simulated.population:
+            self._simulated = SimulatedDevices(self.space, self.phase, population)
+        real = RealDevices.from_document(state["real_devices"], self.space, population.devices)
+        codes = self.space.canonical(np.array(state["codes"], dtype=np.int64))
+        measured_ms = np.array(state["measured_ms"], dtype=np.float64)
+        if measured_ms.shape != (len(codes),) or not (np.isfinite(measured_ms).all() and (measured_ms > 0).all()):
+            raise ValueError("the saved latencies are not one positive number for each architecture: calibrate anew")
+        self._condition(codes, measured_ms, real)
+
+
+def _hypotheses(real: tuple[str, ...]) -> list[_Model]:
+    """All models, with their prior probabilities."""
+    simulated = [(None, scale) for scale in SCALES]
+    near = [(name, scale) for name in real for scale in REAL_SCALES]
+    weighed = [
+        (base, scale, np.log(odds / len(bases)))
+        for bases, odds in ((simulated, 1.0), (near, REAL_ODDS))
+        for base, scale in bases
+    ]
+    return [
+        _Model(base, scale, residual, noise, log_prior)
+        for base, scale, log_prior in weighed
+        for residual in RESIDUALS
+        for noise in NOISES
+    ]
+
+
+def _numbers(models: Sequence[_Model]) -> Floats:
+    """Scales, residuals, noises and logarithms of prior probabilities, shape (4, models)."""
+    rows = [[model.scale, model.residual, model.noise, model.log_prior] for model in models]
+    return np.asarray(np.array(rows, dtype=np.float64).T)
+
+
+def _centred(logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """What simulated devices differ in, shape (n, devices), whose products are covariances; and their average, shape (n,)."""
+    exact = logs.astype(np.float64)
+    average = exact.mean(axis=1)
+    exact -= average[:, None]
+    exact /= np.sqrt(exact.shape[1])
+    return exact, average
+
+
+def _shared(codes: Codes, others: Codes) -> Floats:
+    """Share of the choices that two architectures agree in, shape (len(codes), len(others))."""
+    agree = np.zeros((len(codes), len(others)), dtype=np.int16)
+    small, small_others = codes.astype(np.int16), others.astype(np.int16)  # narrow numbers are compared faster
+    for column, other in zip(small.T, small_others.T, strict=True):
+        agree += column[:, None] == other
+    return np.asarray(agree / max(1, codes.shape[1]), dtype=np.float64)

@@ -1,0 +1,135 @@
+"""Tracing operators of networks that read tokens, and joining workloads that have state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search_spaces.trace import UnknownOperator, trace
+from search_spaces.workload import Op, Workload, chain
+
+
+class Function(nn.Module):
+    """A function, with a constant of shape (2, 3, 4)."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.function = function
+        self.register_buffer("constant", torch.zeros(2, 3, 4))
+
+    def forward(self, *inputs: Tensor) -> object:
+        return self.function(*inputs, *self.buffers())
+
+
+def only(workload: Workload) -> Op:
+    (op,) = workload.ops
+    return op
+
+
+def traced(function: Callable[..., object], *shapes: tuple[int, ...]) -> Workload:
+    return trace(Function(function).to("meta"), shapes)
+
+
+def test_products_of_stacks() -> None:
+    workload = traced(lambda a, b, _: a @ b, (1, 2, 5, 3), (1, 2, 3, 7))
+    kinds = [op.kind for op in workload.ops]
+    assert [kind for kind in kinds if kind != "reshape"] == ["matmul"]
+    op = workload.ops[kinds.index("matmul")]
+    assert op.shapes == ((2, 5, 3), (2, 3, 7), (2, 5, 7))
+    assert op.macs == 2 * 5 * 7 * 3
+    assert op.costs() == dict.fromkeys(op.costs(), 0) | {
+        "kernels": 1, "macs_matmul": 210, "activation_bytes": 4 * (30 + 42 + 70),
+    }  # fmt: skip
+    assert workload.costs()["kernels"] == 1
+
+
+@pytest.mark.parametrize(("dim", "axis"), [(-1, 2), (1, 1)])
+def test_softmax(dim: int, axis: int) -> None:
+    op = only(traced(lambda x, _: torch.softmax(x, dim), (2, 3, 4)))
+    assert (op.kind, op.attributes, op.output_shape, op.macs) == ("softmax", (("axis", axis),), (2, 3, 4), 0)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4,), 2), ((3, 4), 1)])
+def test_layer_norm(shape: tuple[int, ...], axis: int) -> None:
+    norm = nn.LayerNorm(shape, eps=1e-6)
+    op = only(trace(norm.to("meta"), ((2, 3, 4),)))
+    assert (op.kind, op.weights, op.output_shape, op.macs) == ("layer_norm", (shape, shape), (2, 3, 4), 0)
+    assert op.attributes == (("axis", axis), ("epsilon", 1e-6))
+    assert op.parameters == sum(parameter.numel() for parameter in norm.parameters())
+
+
+def test_layer_norm_without_scale_raises() -> None:
+    with pytest.raises(UnknownOperator, match="without scale and shift"):
+        trace(nn.LayerNorm(4, elementwise_affine=False).to("meta"), ((2, 4),))
+
+
+def test_gather_reads_its_rows_only() -> None:
+    workload = trace(nn.Embedding(100, 8).to("meta"), ((1, 5),), indices=True)
+    op = only(workload)
+    assert (op.kind, op.shapes, op.weights, op.parameters) == ("gather", ((1, 5), (1, 5, 8)), ((100, 8),), 800)
+    assert op.costs()["weight_bytes"] == 4 * 5 * 8
+    assert workload.costs()["weight_bytes"] + workload.idle_weight_bytes == 4 * 800
+    assert workload.indices == {0}
+    # More rows than the table has: all of it is read.
+    assert trace(nn.Embedding(3, 8).to("meta"), ((1, 5),), indices=True).idle_weight_bytes == 0
+
+
+@pytest.mark.parametrize(("dim", "axis"), [(0, 0), (-1, 2)])
+def test_concat(dim: int, axis: int) -> None:
+    op = only(traced(lambda a, b, _: torch.cat([a, b], dim), (2, 3, 4), (2, 3, 4)))
+    shape = (4, 3, 4) if axis == 0 else (2, 3, 8)
+    assert op == Op("concat", (0, 1), (2,), ((2, 3, 4), (2, 3, 4), shape), (), (("axis", axis),))
+    assert op.costs()["activation_bytes"] == 4 * 2 * 48
+
+
+def test_swapped_dimensions_are_transposed() -> None:
+    op = only(traced(lambda x, _: x.transpose(-1, 1), (2, 3, 4, 5)))
+    assert (op.kind, op.attributes, op.output_shape) == ("transpose", (("order", (0, 3, 2, 1)),), (2, 5, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "message"),
+    [
+        (lambda x, constant: torch.bmm(x, constant), (2, 4, 3), "of which one is a constant"),
+        (lambda x, constant: torch.bmm(constant, x), (2, 4, 3), "of which one is a constant"),
+        (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation with a constant"),
+    ],
+)
+def test_constants_where_activations_are_expected_raise(
+    function: Callable[..., object], shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(UnknownOperator, match=message):
+        traced(function, shape)
+
+
+def test_a_table_that_is_no_constant_raises() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(10, 4))
+
+        def forward(self, numbers: Tensor) -> Tensor:
+            return nn.functional.embedding(numbers, torch.relu(self.table))
+
+    with pytest.raises(UnknownOperator, match="a table that is not a constant"):
+        trace(Table().to("meta"), ((1, 5),), indices=True)
+
+
+def test_chain_takes_state_from_outside_and_gives_it_back() -> None:
+    """Two running sums: each part reads a state of its own, and writes a new one."""
+    first = traced(lambda x, s, _: (torch.relu(x), s + x), (1, 4), (1, 4))
+    second = traced(lambda x, s, _: (torch.add(x, s), torch.mul(x, s)), (1, 4), (1, 4))
+    last = traced(lambda x, _: torch.relu(x), (1, 4))
+    joined = chain([first, second, last], [(1, 1), (1, 1), (0, 0)])
+    assert [op.kind for op in joined.ops] == ["relu", "add", "add", "mul", "relu"]
+    x, first_state, second_state = joined.inputs
+    a, b, c, d, e = (op.outputs[0] for op in joined.ops)
+    assert len({*joined.inputs, a, b, c, d, e}) == 8
+    assert [set(op.inputs) for op in joined.ops] == [{x}, {x, first_state}, {a, second_state}, {a, second_state}, {c}]
+    assert joined.outputs == (e, b, d)
+    assert joined.input_shapes == ((1, 4),) * 3
+    with pytest.raises(ValueError, match="takes 2 tensors, the one before it gives 1"):
+        chain([first, second, last], [(1, 1), (0, 0), (0, 0)])
