@@ -123,7 +123,7 @@ def train(counts: Tensor, x: Tensor, logs: Tensor, real: int, seed: int) -> Trai
         of_devices = (errors * there).sum(dim=0) / there.sum(dim=0).clamp_min(1)
         loss = of_devices[:real].mean() + of_devices[real:].mean() + EMBEDDING_PENALTY * devices.square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return Trained(network.requires_grad_(False), devices.detach(), real)
@@ -159,7 +159,7 @@ def adapt(trained: Trained, counts: Tensor, x: Tensor, logs: Tensor) -> Adapted:
 
     for _ in range(TUNING_STEPS):
         optimizer.zero_grad()
-        state()[1].sum().backward()  # type: ignore[no-untyped-call]
+        state()[1].sum().backward()
         optimizer.step()
     with torch.no_grad():
         errors, losses = state()
@@ -170,4 +170,5 @@ def adapt(trained: Trained, counts: Tensor, x: Tensor, logs: Tensor) -> Adapted:
 def _correlation(columns: Tensor, logs: Tensor) -> Tensor:
     """Pearson's of each column (n, d) with `logs` (n,), shape (d,)."""
     a, b = columns - columns.mean(dim=0), logs - logs.mean()
-    return (b @ a) / (a.norm(dim=0) * b.norm() + 1e-12)
+    found: Tensor = (b @ a) / (a.norm(dim=0) * b.norm() + 1e-12)
+    return found
