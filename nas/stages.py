@@ -18,7 +18,15 @@ from latency_predictors import Bank, Calibration, Device, calibrate
 from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
-from nas.calibrating import check_devices, measure_quantities, missing_quantities, say_errors, wanted_quantities
+from nas.calibrating import (
+    check_devices,
+    known_devices,
+    measure_quantities,
+    missing_quantities,
+    say_choice,
+    say_errors,
+    wanted_quantities,
+)
 from nas.config import RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
@@ -199,6 +207,7 @@ class Stages:
         """Measure `samples` networks to fit the predictors and `holdout` others to test them."""
         wanted = wanted_quantities(self.config).get(name, [])
         check_devices({name: wanted}, self.engine)
+        known = known_devices(self.space, self.reporter)
         with self.reporter.progress(f"calibrate {name}") as advance:
             calibration = calibrate(
                 self.space,
@@ -210,6 +219,7 @@ class Stages:
                 progress=advance,
                 engine=self.engine,
                 blocks_file=self.run.blocks_file(name),
+                bank=known,
                 max_seconds=self.config.calibration.max_seconds,
             )
         path = self.run.calibration_file(name)
@@ -221,6 +231,7 @@ class Stages:
                 f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
                 f"'nas device check {name}' says what to do"
             )
+        say_choice(self.reporter, calibration.comparison)
         say_errors(self.reporter, name, calibration.fits[LATENCY.name])
         return self._measure_quantities(calibration, wanted)
 

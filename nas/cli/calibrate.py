@@ -31,7 +31,7 @@ def calibrate(
     from nas.errors import UsageError
     from nas.pipeline import open_stages
     from nas.progress import Reporter
-    from nas.report.tables import calibration_table
+    from nas.report.tables import calibration_table, predictors_table
 
     stages = open_stages(load(config, set_ or []), Reporter())
     with stages.exclusive():
@@ -44,10 +44,16 @@ def calibrate(
             defaults.holdout if holdout is None else holdout,
         )
     show(calibration_table(calibration))
+    comparison = calibration.comparison
+    entries = {} if comparison is None else comparison.entries
+    if comparison is not None and len(entries) > 1:
+        show(predictors_table(comparison))
     if json:
         print_json(
             {
                 "device": device,
+                "predictor": calibration.predictor.name,
+                "predictors": {name: {**entry.errors, **entry.remark()} for name, entry in entries.items()},
                 "errors": dict(calibration.errors),
                 "macs_spearman": calibration.macs_spearman,
                 "stable": calibration.stable,
