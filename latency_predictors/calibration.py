@@ -28,6 +28,23 @@ FORMAT_VERSION = 1
 BATCH = 1
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What came of measuring on until the error is small, see `active.refine`.
+
+    Attributes:
+        wanted_error: the median error asked for, in %.
+        expected_error: what the predictor expects of itself on random networks, in %.
+        added: networks that were measured for it.
+        stopped: why no more were measured although that is not below `wanted_error`; empty when it is.
+    """
+
+    wanted_error: float
+    expected_error: float
+    added: int
+    stopped: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """A predictor fitted to a device, with all that was measured.
@@ -46,6 +63,7 @@ class Calibration:
         seconds: from the first network built to the predictor fitted; of latency alone.
         others: what was measured of the same networks beside latency, by the names of the quantities.
         comparison: of the predictors that were tried; `None` in files of earlier releases.
+        refinement: what came of measuring on; `None` when that was not asked for.
     """
 
     device: Device
@@ -61,6 +79,7 @@ class Calibration:
     seconds: float
     others: Mapping[str, Fit] = field(default_factory=dict)
     comparison: Comparison | None = None
+    refinement: Refinement | None = None
 
     @property
     def fits(self) -> dict[str, Fit]:
@@ -158,6 +177,7 @@ class Calibration:
                 "holdout": _measured(space, self.holdout_codes, self.holdout),
                 "quantities": {name: fit.document() for name, fit in self.others.items()},
                 "comparison": None if self.comparison is None else self.comparison.document(),
+                "refinement": None if self.refinement is None else asdict(self.refinement),
             },
         )
 
@@ -194,6 +214,7 @@ class Calibration:
                     for name, fit in data.get("quantities", {}).items()
                 },
                 None if data.get("comparison") is None else Comparison.from_document(data["comparison"]),
+                None if data.get("refinement") is None else Refinement(**data["refinement"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} does not hold a calibration: {error!r}") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from latency_predictors import Bank, Calibration, Device
+from latency_predictors.active import refine
 from latency_predictors.comparison import Comparison
 from latency_predictors.devices.engines import Engine
 from latency_predictors.fit import Fit
@@ -68,6 +69,22 @@ def known_devices(space: SearchSpace, reporter: Reporter) -> OtherDevices:
         found = OtherDevices.joined([Bank.shipped()], space)
         reporter.say(f"warning: {error}. Predictors learn nothing from the devices that you measured before")
         return found
+
+
+def measure_on(
+    calibration: Calibration, until_error: float, max_samples: int, reporter: Reporter, engine: Engine
+) -> Calibration:
+    """Measure one network after the other until the expected error is low enough; errors as for `active.refine`."""
+    with reporter.progress(f"measure on until {until_error:g} %") as advance:
+        calibration = refine(calibration, until_error, max_samples, advance, engine)
+    found = calibration.refinement
+    if found is not None:
+        end = f", more than the wanted {until_error:g} %: {found.stopped}" if found.stopped else ""
+        reporter.say(
+            f"further networks measured: {found.added}; the predictor expects a median error of "
+            f"{found.expected_error:.1f} %{end}"
+        )
+    return calibration
 
 
 def say_choice(reporter: Reporter, comparison: Comparison | None) -> None:

@@ -66,12 +66,12 @@ def network_table(space: SearchSpace, architecture: Architecture, phase: str | N
 
 
 def predictors_table(comparison: Comparison) -> Table:
-    """How well each predictor does on the networks that none was fitted to."""
+    """How well each predictor does on the networks that none was fitted to. The one that is used is marked by a star."""
     table = Table(title="predictors on the same held-out networks")
-    for name in ("predictor", "Spearman", "Kendall", "median error", "inside the 90 % interval"):
+    for name in ("predictor", "Spearman", "Kendall", "median error", "in 90 %"):
         table.add_column(name, justify="left" if name == "predictor" else "right")
     for name, entry in comparison.entries.items():
-        label = f"{name} (used)" if name == comparison.chosen else name
+        label = f"{name} ★" if name == comparison.chosen else name
         table.add_row(label, *predictor_figures(entry))
     return table
 
