@@ -112,6 +112,7 @@ class _Session:
         self._calibration, self._max_samples, self._engine = calibration, max_samples, engine
         self.codes, self.measured = calibration.reference_codes, list(calibration.reference)
         self._leader = calibration.predictor.blank()
+        self._contest = _contest(calibration)
         further = _candidates(self._leader.space, calibration)
         self.candidates = further if len(further) else calibration.holdout_codes
         self._left = np.full(len(self.candidates), len(further) > 0)
@@ -144,18 +145,15 @@ class _Session:
 
     def compared(self) -> tuple[LatencyPredictor, Comparison]:
         """The predictors of the first comparison, fitted to all that was measured, and the best of them."""
-        leader, before, holdout = self._leader, self._calibration.comparison, self._calibration.holdout
-        names = [leader.name] if before is None else [*before.entries]
-        others = rivals([name for name in names if name != leader.name], leader.space, leader.phase, leader.bank)
-        contest = {name: leader.blank() if name == leader.name else others[name] for name in names}
-        default = contest.pop(names[0])
-        if isinstance(default, Exception):
-            raise default
+        default, *names = self._contest
+        first = self._contest[default]
+        if isinstance(first, Exception):
+            raise first
         return compare(
-            default,
-            contest,
+            first,
+            {name: self._contest[name] for name in names},
             (self.codes, latencies_ms(self.measured)),
-            (self._calibration.holdout_codes, latencies_ms(holdout)),
+            (self._calibration.holdout_codes, latencies_ms(self._calibration.holdout)),
         )
 
     def _measure(self, codes: Codes) -> Measurement:
@@ -178,6 +176,14 @@ class _Session:
         first = start.reference[:ANCHORS]
         drift = samples.drift(_samples(first, settings.repeats), _samples(again, settings.repeats))
         return replace(found, latency_ms=found.latency_ms * drift)
+
+
+def _contest(calibration: Calibration) -> dict[str, LatencyPredictor | Exception]:
+    """The predictors that were compared, none of them calibrated, the default first. They learn of other devices once."""
+    used = calibration.predictor
+    names = [used.name] if calibration.comparison is None else [*calibration.comparison.entries]
+    made = rivals([name for name in names if name != used.name], used.space, used.phase, used.bank)
+    return {name: used.blank() if name == used.name else made[name] for name in names}
 
 
 def _candidates(space: SearchSpace, calibration: Calibration) -> Codes:

@@ -115,6 +115,9 @@ def test_a_calibration_is_that_of_the_chosen_one(
     assert comparison.chosen == found.predictor.name == "nonnegative"
     assert set(comparison.entries) == set(contestants("auto"))
     for name, entry in comparison.entries.items():
+        if entry.skipped:  # without other devices
+            assert "device" in entry.skipped
+            continue
         alone = calibrate(tiny, Device("local"), name, samples=10, holdout=8, bank=Nothing())
         assert entry.errors == alone.errors
     assert found.errors == comparison.entries["nonnegative"].errors
