@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from latency_predictors.bank import Bank
-from latency_predictors.calibration import Calibration, calibrate
+from latency_predictors.calibrating import calibrate
+from latency_predictors.calibration import Calibration
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.measuring import Failure, Measurement, complete, measure, measure_architectures
 from latency_predictors.matrix_bank import LatencyBank, MatrixBank

@@ -1,34 +1,48 @@
-"""Fitting a predictor to a device, and how well it then does on networks it has not seen."""
+"""A predictor fitted to a device, and how well it does on networks it has not seen."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_predictors import metrics
+from latency_predictors.comparison import Comparison
 from latency_predictors.devices import quantities
-from latency_predictors.devices.blocks import BlockTimer
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.engines import Engine, LocalEngine
-from latency_predictors.devices.measuring import Measurement, Progress, Protocol, TimingGraphs, complete
+from latency_predictors.devices.measuring import Measurement, Progress, Protocol, TimingGraphs
 from latency_predictors.devices.quantities import LATENCY, Reading
 from latency_predictors.files import read_json, write_json
 from latency_predictors.fit import Fit
 from latency_predictors.predictor import LatencyPredictor
 from latency_predictors.record import Record, records_of
-from latency_predictors.reference_set import reference_set
-from latency_predictors.registry import from_document, get
+from latency_predictors.registry import from_document
 from search_spaces import Architecture, SearchSpace
 from search_spaces.space import Codes
 
 FORMAT_VERSION = 1
 BATCH = 1
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What came of measuring on until the error is small, see `active.refine`.
+
+    Attributes:
+        wanted_error: the median error asked for, in %.
+        expected_error: what the predictor expects of itself on random networks, in %.
+        added: networks that were measured for it.
+        stopped: why no more were measured although that is not below `wanted_error`; empty when it is.
+    """
+
+    wanted_error: float
+    expected_error: float
+    added: int
+    stopped: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +62,8 @@ class Calibration:
         protocol: how it was measured.
         seconds: from the first network built to the predictor fitted; of latency alone.
         others: what was measured of the same networks beside latency, by the names of the quantities.
+        comparison: of the predictors that were tried; `None` in files of earlier releases.
+        refinement: what came of measuring on; `None` when that was not asked for.
     """
 
     device: Device
@@ -62,6 +78,8 @@ class Calibration:
     protocol: Protocol
     seconds: float
     others: Mapping[str, Fit] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    refinement: Refinement | None = None
 
     @property
     def fits(self) -> dict[str, Fit]:
@@ -158,6 +176,8 @@ class Calibration:
                 "reference": _measured(space, self.reference_codes, self.reference),
                 "holdout": _measured(space, self.holdout_codes, self.holdout),
                 "quantities": {name: fit.document() for name, fit in self.others.items()},
+                "comparison": None if self.comparison is None else self.comparison.document(),
+                "refinement": None if self.refinement is None else asdict(self.refinement),
             },
         )
 
@@ -193,87 +213,11 @@ class Calibration:
                     name: Fit.from_document(name, fit, predictor.space)
                     for name, fit in data.get("quantities", {}).items()
                 },
+                None if data.get("comparison") is None else Comparison.from_document(data["comparison"]),
+                None if data.get("refinement") is None else Refinement(**data["refinement"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} does not hold a calibration: {error!r}") from error
-
-
-def calibrate(
-    space: SearchSpace,
-    device: Device,
-    predictor: str = "nonnegative",
-    samples: int = 10,
-    holdout: int = 20,
-    phase: str = "inference",
-    seed: int = 0,
-    progress: Progress | None = None,
-    engine: Engine | None = None,
-    blocks_file: str | os.PathLike[str] | None = None,
-    **protocol: Any,
-) -> Calibration:
-    """Measure a reference set on `device`, fit a predictor to it, and test it on other architectures.
-
-    Reference set and holdout are timed together, round after round, so that both see the same machine. The predictor
-    is never fitted to the holdout.
-
-    Args:
-        space: the search space.
-        device: where to measure.
-        predictor: a name that `get` knows.
-        samples: size of the reference set; 0 for a predictor that needs none.
-        holdout: number of random other architectures, 2 or more.
-        phase: one of `space.phases`.
-        seed: of the holdout, and of the order of the measurements.
-        progress: as for `measure`.
-        engine: from where the device is measured, by default from this process.
-        blocks_file: keeps what a predictor measures of blocks alone, so that it can be resumed; see `BlockTimer`.
-        protocol: `rounds`, `repeats`, `max_seconds`, `target_error`, as for `measure`.
-
-    Raises:
-        ValueError: when the predictor is unknown, the space has fewer than `samples + holdout` architectures, or a
-            number is out of its range, or a network cannot be measured.
-    """
-    started = monotonic()
-    settings = Protocol(**protocol, seed=seed)
-    fitted = get(predictor)(space, phase)
-    if samples < fitted.min_samples:
-        raise ValueError(f"predictor {predictor!r} needs {fitted.min_samples} samples or more, not {samples}")
-    reference = reference_set(space, phase, samples) if samples else []
-    others = _others(space, reference, holdout, seed)
-    engine = engine or LocalEngine()
-    fitted.measure_parts(BlockTimer(device, engine, settings, blocks_file, progress))
-    graphs = TimingGraphs(space, [*reference, *others], phase)
-    marks, results = engine.measure(device, graphs, progress=progress, **asdict(settings))
-    measured = complete(results)
-    reference_codes, holdout_codes = space.codes(reference), space.codes(others)
-    fitted.calibrate(reference_codes, latencies_ms(measured[:samples]))
-    holdout_ms = latencies_ms(measured[samples:])
-    return Calibration(
-        device=device,
-        fingerprint=marks,
-        predictor=fitted,
-        reference_codes=reference_codes,
-        reference=tuple(measured[:samples]),
-        holdout_codes=holdout_codes,
-        holdout=tuple(measured[samples:]),
-        errors=metrics.errors(fitted.predict(holdout_codes), holdout_ms),
-        macs_spearman=metrics.spearman(space.macs(holdout_codes, phase), holdout_ms),
-        protocol=settings,
-        seconds=monotonic() - started,
-    )
-
-
-def _others(space: SearchSpace, reference: Sequence[Architecture], n: int, seed: int) -> list[Architecture]:
-    """`n` random architectures that are not in `reference`."""
-    needed = len(reference) + n
-    if n < 2:
-        raise ValueError(f"holdout is 2 architectures or more, not {n}: the error is measured on them")
-    if needed > space.size:
-        raise ValueError(
-            f"space {space.name!r} has {space.size} architectures, fewer than the {needed} of samples and holdout"
-        )
-    known = set(reference)
-    return [architecture for architecture in space.sample(needed, seed) if architecture not in known][:n]
 
 
 def latencies_ms(measurements: Sequence[Measurement]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Standard deviation of the log latency of a typical architecture in ms: from nanoseconds to hours.
-LEVEL = 10.0
+#: Standard deviation of the level of a device around that of its measurements: all but free, and small enough for the
+#: rounding errors of a covariance that holds its square.
+LEVEL = 2.0
 
 #: The models among which the measurements choose: how much devices differ from the average simulated one, relative to
 #: the population; ...
@@ -37,13 +38,13 @@ RESIDUALS = (0.0, 0.03)
 NOISES = (0.004, 0.01, 0.02, 0.04, 0.08, 0.15)
 
 #: Prior odds of "like one of the real devices" against "like the simulated ones".
-REAL_ODDS = 0.05
+REAL_ODDS = 0.005
 
 #: Models of lower probability are left out, to predict faster.
 NEGLIGIBLE = 2e-3
 
 #: Architectures predicted at once: their rows fit into the cache of a processor.
-BLOCK = 4096
+BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class GaussianProcess(LatencyPredictor):
         space: whose architectures are predicted.
         phase: one of `space.phases`.
         bank: measurements of other devices; none are needed.
+        population: what simulated devices are like; by default what serves all spaces.
 
     Raises:
         ValueError: when the space has no such phase.
@@ -80,9 +82,15 @@ class GaussianProcess(LatencyPredictor):
 
     name = "gaussian_process"
 
-    def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        phase: str = "inference",
+        bank: LatencyBank | None = None,
+        population: Population | None = None,
+    ) -> None:
         super().__init__(space, phase, bank)
-        self._simulated = SimulatedDevices(space, phase)
+        self._simulated = SimulatedDevices(space, phase, population)
 
     def blank(self) -> GaussianProcess:
         other = GaussianProcess(self.space, self.phase, self.bank)
@@ -105,25 +113,23 @@ class GaussianProcess(LatencyPredictor):
         """Weigh all hypotheses by the measurements, and keep those that are not negligible."""
         self._codes, self._measured_ms, self._real = codes, measured_ms, real
         models = _hypotheses(real.names)
-        logs = self._simulated.log_ms(codes).astype(np.float64)
-        self._features = (logs - logs.mean(axis=1, keepdims=True)) / np.sqrt(logs.shape[1])
-        means = np.column_stack([logs.mean(axis=1), real.log_ms(codes, logs)])
-        column = {None: 0} | {name: number for number, name in enumerate(real.names, start=1)}
-        prior_mean = means[:, [column[model.base] for model in models]].T
-        scale, residual, noise, log_prior = np.array(
-            [[model.scale, model.residual, model.noise, model.log_prior] for model in models]
-        ).T
+        logs = self._simulated.log_ms(codes)
+        self._features, average = _centred(logs)
+        bases = np.column_stack([average, real.log_ms(codes, logs)])[:, self._columns(models)]
+        scale, residual, noise, log_prior = _numbers(models)
         covariance = (
             scale[:, None, None] * (self._features @ self._features.T)
             + np.square(residual)[:, None, None] * _shared(codes, codes)
             + LEVEL**2
         )
-        found = regress(covariance, np.log(measured_ms) - prior_mean, noise)
+        level = (np.log(measured_ms)[:, None] - bases).mean(axis=0)
+        found = regress(covariance, np.log(measured_ms) - bases.T - level[:, None], noise)
         weight = np.exp(found.log_evidence + log_prior - (found.log_evidence + log_prior).max())
         weight /= weight.sum()
         kept = weight > NEGLIGIBLE
         self._models = [model for model, keep in zip(models, kept, strict=True) if keep]
         self._weight = weight[kept] / weight[kept].sum()
+        self._level = level[kept]
         self._posterior = Posterior(found.log_evidence[kept], found.coefficients[kept], found.precision[kept])
 
     def _predict(self, codes: Codes) -> Prediction:
@@ -135,23 +141,26 @@ class GaussianProcess(LatencyPredictor):
 
     def _log_moments(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and variance of a new log measurement, shape (n,) each, over all hypotheses."""
-        logs = self._simulated.log_ms(codes).astype(np.float64)
-        average = logs.mean(axis=1)
-        features = (logs - average[:, None]) / np.sqrt(logs.shape[1])
-        near, own = features @ self._features.T, np.square(features).sum(axis=1)
+        logs = self._simulated.log_ms(codes)
+        features, average = _centred(logs)
+        near, own = features @ self._features.T, np.einsum("ij,ij->i", features, features)
         shared = _shared(codes, self._codes)
-        real = dict(zip(self._real.names, self._real.log_ms(codes, logs).T, strict=True))
-        means, variances = [], []
-        for model, coefficients, precision in zip(
-            self._models, self._posterior.coefficients, self._posterior.precision, strict=True
-        ):
-            covariance = model.scale * near + model.residual**2 * shared + LEVEL**2
-            prior = model.scale * own + model.residual**2 + LEVEL**2
-            variance = prior - np.einsum("qi,ij,qj->q", covariance, precision, covariance, optimize=True)
-            means.append((average if model.base is None else real[model.base]) + covariance @ coefficients)
-            variances.append(np.maximum(variance, 0) + model.noise**2 * FREEDOM / (FREEDOM - 2))
-        mean = self._weight @ np.array(means)
-        return mean, self._weight @ (np.array(variances) + np.square(np.array(means) - mean))
+        bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
+        scale, residual, noise, _ = _numbers(self._models)
+        coefficients = self._posterior.coefficients
+        means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
+        means += shared @ (np.square(residual)[:, None] * coefficients).T
+        variances = scale * own[:, None] + np.square(residual) + LEVEL**2
+        for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
+            covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
+            variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
+        variances = np.maximum(variances, 0) + np.square(noise) * FREEDOM / (FREEDOM - 2)
+        mean = means @ self._weight
+        return mean, (variances + np.square(means - mean[:, None])) @ self._weight
+
+    def _columns(self, models: Sequence[_Model]) -> list[int]:
+        """Where the base of each model is: the average of the simulated devices first, then real ones."""
+        return [0 if model.base is None else 1 + self._real.names.index(model.base) for model in models]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -177,18 +186,38 @@ def _hypotheses(real: tuple[str, ...]) -> list[_Model]:
     """All models, with their prior probabilities."""
     simulated = [(None, scale) for scale in SCALES]
     near = [(name, scale) for name in real for scale in REAL_SCALES]
-    found = []
-    for bases, odds in ((simulated, 1.0), (near, REAL_ODDS)):
-        for base, scale in bases:
-            for residual in RESIDUALS:
-                for noise in NOISES:
-                    found.append(_Model(base, scale, residual, noise, np.log(odds / len(bases))))
-    return found
+    weighed = [
+        (base, scale, np.log(odds / len(bases)))
+        for bases, odds in ((simulated, 1.0), (near, REAL_ODDS))
+        for base, scale in bases
+    ]
+    return [
+        _Model(base, scale, residual, noise, log_prior)
+        for base, scale, log_prior in weighed
+        for residual in RESIDUALS
+        for noise in NOISES
+    ]
+
+
+def _numbers(models: Sequence[_Model]) -> Floats:
+    """Scales, residuals, noises and logarithms of prior probabilities, shape (4, models)."""
+    rows = [[model.scale, model.residual, model.noise, model.log_prior] for model in models]
+    return np.asarray(np.array(rows, dtype=np.float64).T)
+
+
+def _centred(logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """What simulated devices differ in, shape (n, devices), whose products are covariances; and their average, shape (n,)."""
+    exact = logs.astype(np.float64)
+    average = exact.mean(axis=1)
+    exact -= average[:, None]
+    exact /= np.sqrt(exact.shape[1])
+    return exact, average
 
 
 def _shared(codes: Codes, others: Codes) -> Floats:
     """Share of the choices that two architectures agree in, shape (len(codes), len(others))."""
-    agree = np.zeros((len(codes), len(others)))
-    for column, other in zip(codes.T, others.T, strict=True):
+    agree = np.zeros((len(codes), len(others)), dtype=np.int16)
+    small, small_others = codes.astype(np.int16), others.astype(np.int16)  # narrow numbers are compared faster
+    for column, other in zip(small.T, small_others.T, strict=True):
         agree += column[:, None] == other
-    return agree / max(1, codes.shape[1])
+    return np.asarray(agree / max(1, codes.shape[1]), dtype=np.float64)

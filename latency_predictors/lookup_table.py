@@ -57,6 +57,12 @@ class LookupTable(LatencyPredictor):
         other._slots, other._blocks_ms = self._slots, self._blocks_ms
         return other
 
+    def with_bank(self, bank: LatencyBank | None) -> LatencyPredictor:
+        """Another one with the same table; it learns nothing from other devices."""
+        other = self.blank()
+        other.bank = bank
+        return other
+
     def _fit(self, codes: Codes, measured_ms: NDArray[np.float64]) -> None:
         costs = self._sums(codes)
         self._weights, self._relative_error = weights(costs, measured_ms), relative_error(costs, measured_ms)

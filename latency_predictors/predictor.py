@@ -97,6 +97,10 @@ class LatencyPredictor(ABC):
         """Another one for the same space and device that is not calibrated, for another quantity of the device."""
         return type(self)(self.space, self.phase, self.bank)
 
+    def with_bank(self, bank: LatencyBank | None) -> LatencyPredictor:
+        """Another one for the same space and device that is not calibrated, and learns from `bank`."""
+        return type(self)(self.space, self.phase, bank)
+
     def calibrate(self, codes: Codes, measured_ms: ArrayLike) -> None:
         """Fit to measurements of one device, forgetting earlier ones.
 

@@ -62,13 +62,11 @@ class RealDevices:
             return blank
         rows = np.random.default_rng(0).permutation(len(known.codes))[:MOST]
         codes = known.codes[rows]
-        inputs, average = blank._inputs(codes, simulated.log_ms(codes).astype(np.float64))
+        inputs, average = blank._inputs(codes, simulated.log_ms(codes))
         found = [_ridge(inputs, np.log(known.latency_ms[rows, column]) - average) for column in usable]
         split = simulated.population.devices
         weights = np.array(found)
-        return cls(
-            tuple(known.devices[column] for column in usable), radices, weights[:, :split], weights[:, split:]
-        )
+        return cls(tuple(known.devices[column] for column in usable), radices, weights[:, :split], weights[:, split:])
 
     def only(self, names: Iterable[str]) -> RealDevices:
         """Those of the devices that are in `names`."""
@@ -78,7 +76,7 @@ class RealDevices:
             tuple(self.names[row] for row in rows), self.radices, self.simulated[rows], self.options[rows]
         )
 
-    def log_ms(self, codes: Codes, logs: Floats) -> Floats:
+    def log_ms(self, codes: Codes, logs: NDArray[np.float32]) -> Floats:
         """Log latencies up to a constant of each device.
 
         Args:
@@ -93,9 +91,9 @@ class RealDevices:
         inputs, average = self._inputs(codes, logs)
         return np.asarray(average[:, None] + inputs @ np.hstack([self.simulated, self.options]).T)
 
-    def _inputs(self, codes: Codes, logs: Floats) -> tuple[Floats, Floats]:
+    def _inputs(self, codes: Codes, logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """What the weights apply to, shape (n, simulated devices + options), and the average device, shape (n,)."""
-        average = logs.mean(axis=1)
+        average = logs.mean(axis=1, dtype=np.float64)
         parts = [SCALE * (logs - average[:, None]) / np.sqrt(logs.shape[1])]
         parts += [CHOICE * np.eye(radix)[column] for radix, column in zip(self.radices, codes.T, strict=True)]
         return np.hstack(parts), average
@@ -116,16 +114,14 @@ class RealDevices:
             KeyError: when something is missing.
         """
         radices = tuple(len(choice.options) for choice in space.choices)
-        simulated = np.array([device["simulated"] for device in data.values()], dtype=np.float64)
-        options = np.array([device["options"] for device in data.values()], dtype=np.float64)
-        simulated, options = simulated.reshape(len(data), -1), options.reshape(len(data), -1)
-        if data and (simulated.shape[1], options.shape[1]) != (simulated_devices, sum(radices)):
-            raise ValueError("the saved real devices are not of this space: calibrate anew")
-        if not (np.isfinite(simulated).all() and np.isfinite(options).all()):
+        weights = np.zeros((len(data), simulated_devices + sum(radices)))
+        for row, device in zip(weights, data.values(), strict=True):
+            if (len(device["simulated"]), len(device["options"])) != (simulated_devices, sum(radices)):
+                raise ValueError("the saved real devices are not of this space: calibrate anew")
+            row[:] = [*device["simulated"], *device["options"]]
+        if not np.isfinite(weights).all():
             raise ValueError("a saved weight of a real device is not a finite number: calibrate anew")
-        return cls(
-            tuple(data), radices, simulated.reshape(len(data), simulated_devices), options.reshape(len(data), sum(radices))
-        )
+        return cls(tuple(data), radices, weights[:, :simulated_devices], weights[:, simulated_devices:])
 
 
 def _count(column: Floats) -> int:

@@ -103,16 +103,12 @@ class Record:
 
         Load, time, memory and the like change from session to session and are not in it.
         """
-        known = {name: self.fingerprint.get(name) for name in ("processor", "flags", "cores")}
-        system = str(self.fingerprint.get("operating_system") or "").partition("-")[0] or None
-        runtime = {"backend": self.backend, "runtime_version": self.runtime_version}
-        threads = self.fingerprint.get("threads")
-        return {**known, "operating_system": system, **runtime, "threads": threads, "options": dict(self.options)}
+        return stable(self.backend, self.options, self.fingerprint)
 
     @cached_property
     def device_id(self) -> str:
         """Name and short digest of what is stable, such as `local@1a2b3c4d`."""
-        return f"{self.device}@{hashlib.sha256(_text(self.stable).encode()).hexdigest()[:SHORT]}"
+        return f"{self.device}@{digest(self.stable)}"
 
     @property
     def space_id(self) -> str:
@@ -154,6 +150,20 @@ class Record:
             raise ValueError(f"a record is a JSON object with the keys {', '.join(sorted(names))}")
         samples_ms = data["samples_ms"]
         return cls(**{**data, "samples_ms": tuple(samples_ms) if isinstance(samples_ms, list) else samples_ms})
+
+
+def stable(backend: str, options: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides latency of a device, see `Record.stable`."""
+    known = {name: fingerprint.get(name) for name in ("processor", "flags", "cores")}
+    system = str(fingerprint.get("operating_system") or "").partition("-")[0] or None
+    runtime = {"backend": backend, "runtime_version": fingerprint.get("runtime_version")}
+    threads = fingerprint.get("threads")
+    return {**known, "operating_system": system, **runtime, "threads": threads, "options": dict(options)}
+
+
+def digest(marks: Mapping[str, Any]) -> str:
+    """Short, for people; equal for devices of which all that is stable is equal."""
+    return hashlib.sha256(_text(dict(marks)).encode()).hexdigest()[:SHORT]
 
 
 class Failed(typing.Protocol):

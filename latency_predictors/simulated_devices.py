@@ -55,17 +55,19 @@ class Population:
         parallel: share of devices that need a number of outputs at once, 8 to 200,000, to be well used.
         cached: share of devices on which tensors above a size, 10 kB to 10 MB, cost up to eight times as much a byte.
         pooling_as_convolution: share of devices that compute a pooling as a dense convolution with its window.
+        call: share of devices on which every network costs something more, whatever it is.
         seed: of the draw.
     """
 
     devices: int = 256
     resource_deviation: float = 1.5
-    price_deviation: float = 0.7
+    price_deviation: float = 0.85
     window_deviation: float = 0.4
     roofline: float = 0.3
     parallel: float = 0.5
     cached: float = 0.3
     pooling_as_convolution: float = 0.2
+    call: float = 0.3
     seed: int = 0
 
 
@@ -100,7 +102,7 @@ class SimulatedDevices:
             Shape (n, devices).
         """
         prices, level = self._prices_and_level
-        found: NDArray[np.float32] = np.log(self._slots.sums(codes, lambda: self._workloads(prices)))
+        found: NDArray[np.float32] = np.log(self._slots.sums(codes, lambda: self._workloads(prices)) + self._draw.call)
         found -= level
         return found
 
@@ -115,7 +117,7 @@ class SimulatedDevices:
         used = self._slots.sums(typical, lambda: per_workload).mean(axis=0)
         of_resource = np.array([used[resource == _RESOURCE].sum() for resource in range(3)])
         prices = self._draw.relative_prices / np.where(of_resource > 0, of_resource, 1)[_RESOURCE, None]
-        logs = np.log(self._slots.sums(typical, lambda: self._workloads(prices)))
+        logs = np.log(self._slots.sums(typical, lambda: self._workloads(prices)) + self._draw.call)
         return prices, logs.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def _workloads(self, prices: Floats) -> NDArray[np.float32]:
@@ -185,9 +187,15 @@ class _Draw:
         self.roofline = rng.random(n) < population.roofline
         width, is_parallel = np.exp(rng.uniform(np.log(8), np.log(2e5), n)), rng.random(n) < population.parallel
         self.width = np.where(is_parallel, width, 0)
-        self.cache_bytes, is_cached = np.exp(rng.uniform(np.log(1e4), np.log(1e7), n)), rng.random(n) < population.cached
+        self.cache_bytes, is_cached = (
+            np.exp(rng.uniform(np.log(1e4), np.log(1e7), n)),
+            rng.random(n) < population.cached,
+        )
         self.beyond_cache = np.where(is_cached, np.exp(rng.uniform(0, np.log(8), n)) - 1, 0)
         self.pools_by_convolution = rng.random(n) < population.pooling_as_convolution
+        is_called = rng.random(n) < population.call
+        call = np.exp(population.resource_deviation * rng.standard_normal(n))
+        self.call = np.where(is_called, call, 0).astype(np.float32)
 
     def times(self, ops: Floats, prices: Floats) -> Floats:
         """Times of operators, shape (ops, devices); `ops` are rows of `_COLUMNS`, `prices` as in `relative_prices`."""
@@ -199,4 +207,4 @@ class _Draw:
         macs += pooled_macs * self.pools_by_convolution * prices[PRICES.index("macs_dense")]
         macs *= 1 + self.width / np.maximum(outputs, 1)
         traffic *= 1 + self.beyond_cache * moved / (moved + self.cache_bytes)
-        return np.where(self.roofline, np.maximum(macs, traffic), macs + traffic) + launches
+        return np.asarray(np.where(self.roofline, np.maximum(macs, traffic), macs + traffic) + launches)

@@ -47,7 +47,7 @@ def regress(covariance: Floats, residual: Floats, noise: Floats, freedom: float 
     weight = np.ones_like(residual)  # expected precision of a measurement, relative to that of the noise
     for rounds_left in reversed(range(ROUNDS)):
         total = covariance + (variance / weight)[:, :, None] * np.eye(n)
-        precision = np.linalg.inv(total)
+        precision = np.asarray(np.linalg.inv(total), dtype=np.float64)
         coefficients = np.einsum("gij,gj->gi", precision, residual)
         if rounds_left:
             value = np.einsum("gij,gj->gi", covariance, coefficients)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from latency_predictors import Calibration, Device
+from latency_predictors import Bank, Calibration, Device
+from latency_predictors.active import refine
+from latency_predictors.comparison import Comparison
 from latency_predictors.devices.engines import Engine
 from latency_predictors.fit import Fit
+from latency_predictors.other_devices import OtherDevices
 from nas.config import RunConfig
 from nas.progress import Reporter
 from nas.search.limits import limited_metrics
@@ -56,6 +59,43 @@ def measure_quantities(
     for quantity in missing:
         say_errors(reporter, name, calibration.fits[quantity])
     return calibration
+
+
+def known_devices(space: SearchSpace, reporter: Reporter) -> OtherDevices:
+    """What predictors learn from: the measurements that come with Nasmyth, and the user's unless they are damaged."""
+    try:
+        return OtherDevices.known(space)
+    except (OSError, ValueError) as error:  # the run does not need them
+        found = OtherDevices.joined([Bank.shipped()], space)
+        reporter.say(f"warning: {error}. Predictors learn nothing from the devices that you measured before")
+        return found
+
+
+def measure_on(
+    calibration: Calibration, until_error: float, max_samples: int, reporter: Reporter, engine: Engine
+) -> Calibration:
+    """Measure one network after the other until the expected error is low enough; errors as for `active.refine`."""
+    with reporter.progress(f"measure on until {until_error:g} %") as advance:
+        calibration = refine(calibration, until_error, max_samples, advance, engine)
+    found = calibration.refinement
+    if found is not None:
+        end = f", more than the wanted {until_error:g} %: {found.stopped}" if found.stopped else ""
+        reporter.say(
+            f"further networks measured: {found.added}; the predictor expects a median error of "
+            f"{found.expected_error:.1f} %{end}"
+        )
+    return calibration
+
+
+def say_choice(reporter: Reporter, comparison: Comparison | None) -> None:
+    """Tell which predictor is used and why, and which ones could not be tried."""
+    if comparison is None:
+        return
+    for name, entry in comparison.entries.items():
+        if entry.skipped:
+            reporter.say(f"{name} was not tried: {entry.skipped}")
+    if comparison.reason:
+        reporter.say(comparison.reason)
 
 
 def say_errors(reporter: Reporter, device: str, fit: Fit) -> None:

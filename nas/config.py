@@ -112,12 +112,17 @@ class TrainingConfig(_Section):
 
 class CalibrationConfig(_Section):
     """How many networks are measured on the device: to fit the predictors, and to test them. After `max_seconds` no more
-    rounds are added to the first ones: of latency, and of what objectives and limits name beside it."""
+    rounds are added to the first ones: of latency, and of what objectives and limits name beside it. The predictor
+    `auto` is `gaussian_process` unless another one is clearly better on the networks that test them. With `until_error`
+    (%) further networks are measured, one at a time, until the predictor expects a lower median error, or it is fitted
+    to `max_samples`."""
 
-    predictor: str = "nonnegative"
+    predictor: str = "auto"
     samples: Annotated[int, Field(ge=3)] = 10
     holdout: Annotated[int, Field(ge=2)] = 20
     max_seconds: Annotated[float, Field(gt=0)] = 60.0
+    until_error: Annotated[float, Field(gt=0)] | None = None
+    max_samples: Annotated[int, Field(ge=3)] = 50
 
 
 class SearchConfig(_Section):

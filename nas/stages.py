@@ -15,11 +15,21 @@ import torch
 
 import search_spaces
 from latency_predictors import Bank, Calibration, Device, calibrate
+from latency_predictors.active import check as check_refinable
 from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
-from nas.calibrating import check_devices, measure_quantities, missing_quantities, say_errors, wanted_quantities
-from nas.config import RunConfig, TaskConfig
+from nas.calibrating import (
+    check_devices,
+    known_devices,
+    measure_on,
+    measure_quantities,
+    missing_quantities,
+    say_choice,
+    say_errors,
+    wanted_quantities,
+)
+from nas.config import CalibrationConfig, RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
@@ -188,29 +198,38 @@ class Stages:
         check_devices(missing, self.engine)
         for name, file in files.items():
             if not file.exists():
-                self.calibrate_device(name, self.config.calibration.samples, self.config.calibration.holdout)
+                self.calibrate_device(name, self.config.calibration)
                 continue
             calibration = Calibration.load(file, self.space)
             self._keep_measurements(calibration)  # a crash may have come before it
             if missing[name]:
                 self._measure_quantities(calibration, wanted[name])
 
-    def calibrate_device(self, name: str, samples: int, holdout: int) -> Calibration:
-        """Measure `samples` networks to fit the predictors and `holdout` others to test them."""
+    def calibrate_device(self, name: str, settings: CalibrationConfig) -> Calibration:
+        """Measure networks to fit the predictors and others to test them, in place of what was measured before."""
         wanted = wanted_quantities(self.config).get(name, [])
         check_devices({name: wanted}, self.engine)
+        if settings.until_error is not None:
+            check_refinable(settings.until_error, settings.samples)
+        known = known_devices(self.space, self.reporter)
         with self.reporter.progress(f"calibrate {name}") as advance:
             calibration = calibrate(
                 self.space,
                 Device.load(name),
-                predictor=self.config.calibration.predictor,
-                samples=samples,
-                holdout=holdout,
+                predictor=settings.predictor,
+                samples=settings.samples,
+                holdout=settings.holdout,
                 seed=self.config.seed,
                 progress=advance,
                 engine=self.engine,
                 blocks_file=self.run.blocks_file(name),
-                max_seconds=self.config.calibration.max_seconds,
+                bank=known,
+                max_seconds=settings.max_seconds,
+            )
+        if settings.until_error is not None:
+            self._keep_measurements(calibration)  # they are not lost when measuring on is interrupted
+            calibration = measure_on(
+                calibration, settings.until_error, settings.max_samples, self.reporter, self.engine
             )
         path = self.run.calibration_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,6 +240,7 @@ class Stages:
                 f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
                 f"'nas device check {name}' says what to do"
             )
+        say_choice(self.reporter, calibration.comparison)
         say_errors(self.reporter, name, calibration.fits[LATENCY.name])
         return self._measure_quantities(calibration, wanted)
 

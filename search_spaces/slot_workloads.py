@@ -56,7 +56,7 @@ class SlotWorkloads:
     def number(self, codes: Codes) -> None:
         """Give a number to all workloads of these canonical codes, shape (n, number of choices)."""
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            self._complete(slot, numbers, np.unique(slot.index(codes)))
+            self._complete(slot, numbers, _distinct(slot.index(codes), len(numbers))[0])
 
     def number_all(self, most: int) -> None:
         """Give a number to the workloads of all variants of all slots.

@@ -67,7 +67,9 @@ class Plan:
             raise ValueError(f"{', '.join(twice)} is named twice: a device is for training or for testing, once")
 
 
-def run(data: Dataset, plan: Plan, progress: Advance = lambda done, total: None) -> dict[str, Any]:
+def run(
+    data: Dataset, plan: Plan, progress: Advance = lambda done, total: None, method: Method | None = None
+) -> dict[str, Any]:
     """All figures of a method, on one thread.
 
     The method is made once and learns from the training devices; then, for each draw and device, it is given the
@@ -77,6 +79,7 @@ def run(data: Dataset, plan: Plan, progress: Advance = lambda done, total: None)
         data: the latencies.
         plan: what is run.
         progress: called with the calibrations that are done and all of them.
+        method: by default the one that the plan names.
 
     Returns:
         `devices` and `mean` with the figures of `figures`, and what the README says; JSON values.
@@ -88,17 +91,17 @@ def run(data: Dataset, plan: Plan, progress: Advance = lambda done, total: None)
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            return _Run(data, plan).results(progress)
+            return _Run(data, plan, method or find_method(plan.method)).results(progress)
     finally:
         torch.set_num_threads(threads)
 
 
 class _Run:
-    def __init__(self, data: Dataset, plan: Plan) -> None:
+    def __init__(self, data: Dataset, plan: Plan, method: Method) -> None:
         self.data, self.plan = data, plan
         self.split: Split = split(data, plan.protocol)
         self.test_ms = data.matrix(plan.test_devices)
-        self.method: Method = find_method(plan.method)
+        self.method = method
         if plan.samples < self.method.min_samples:
             raise ValueError(f"method {plan.method!r} needs {self.method.min_samples} samples or more")
         self.scenario = self._scenario()

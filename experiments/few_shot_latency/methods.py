@@ -104,7 +104,11 @@ class Predictor(SpaceChoice):
 
     def learn(self, scenario: Scenario) -> None:
         super().learn(scenario)
-        self._predictor = self._kind(scenario.space, scenario.phase, bank=scenario.bank)
+        self._predictor = self.make(scenario.space, scenario.phase, scenario.bank)
+
+    def make(self, space: SearchSpace, phase: str, bank: MatrixBank | None) -> LatencyPredictor:
+        """The predictor, which knows no device yet."""
+        return self._kind(space, phase, bank=bank)
 
     def calibrate(self, rows: Rows, measured_ms: Column) -> None:
         self._predictor.calibrate(self._scenario.codes[rows], measured_ms)

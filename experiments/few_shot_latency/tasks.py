@@ -50,7 +50,7 @@ _GPUS = _devices(
 
 
 def _fbnet(name: str, train: tuple[str, ...], test: str) -> Task:
-    return Task(name, "fbnet", "fbnet.parquet", train, _devices(test), group="fbnet")
+    return Task(name, "fbnet", "fbnet.parquet", train, _devices(test), "all", group="fbnet")
 
 
 # On the GPU the encoder's latency is that of launching it: there is nothing to rank.
@@ -64,7 +64,7 @@ TASKS = (
         _devices("titan_rtx_256 gold_6226 fpga pixel2 raspi4 eyeriss"),
     ),
     _fbnet(
-        "FBNet FD (HELP)",
+        "FBNet FD",
         _devices("1080ti_1 1080ti_32 1080ti_64 silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7"),
         "fpga raspi4 eyeriss",
     ),

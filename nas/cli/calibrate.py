@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -19,37 +20,55 @@ def calibrate(
     device: Annotated[str, typer.Option(help="Its name; 'nas device list' shows them.")] = "local",
     samples: Annotated[int | None, typer.Option(help="Networks to fit the predictor to.")] = None,
     holdout: Annotated[int | None, typer.Option(help="Other networks to test it on.")] = None,
+    until_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Measure further networks, one at a time, until the predictor expects a lower median error; "
+            "calibration.max_samples (50) bounds them.",
+        ),
+    ] = None,
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a few networks of the configuration's space on a device, fit the predictor, test it on others.
+    """Measure a few networks of the configuration's space on a device, fit latency predictors, test them on others.
 
-    Beside latency this is done for the quantities that objectives and limits name, such as peak_memory_mb.DEVICE.
+    Ten networks are measured to fit, twenty others to test. The predictor is 'gaussian_process', which knows simulated
+    devices and those that were measured before ('nas bank list'), unless another one is clearly better on the twenty. To
+    use one by name: --set calibration.predictor=roofline (or nonnegative, lookup_table).
+
+    Large errors? 'nas device check NAME' says whether the device repeats itself; then --until-error 5 measures on
+    where the predictor knows least. Beside latency the quantities are measured that objectives and limits name, such as
+    peak_memory_mb.DEVICE.
     """
     from nas.cli.options import print_json, show
     from nas.config import load
     from nas.errors import UsageError
     from nas.pipeline import open_stages
     from nas.progress import Reporter
-    from nas.report.tables import calibration_table
+    from nas.report.tables import calibration_table, predictors_table
 
     stages = open_stages(load(config, set_ or []), Reporter())
     with stages.exclusive():
         if stages.searched and device in stages.config.devices:
             raise UsageError(f"the search of {stages.run.path} uses the present calibration; use another run")
-        defaults = stages.config.calibration
-        calibration = stages.calibrate_device(
-            device,
-            defaults.samples if samples is None else samples,
-            defaults.holdout if holdout is None else holdout,
-        )
+        given = {"samples": samples, "holdout": holdout, "until_error": until_error}
+        changes = {name: value for name, value in given.items() if value is not None}
+        calibration = stages.calibrate_device(device, stages.config.calibration.model_copy(update=changes))
     show(calibration_table(calibration))
+    comparison = calibration.comparison
+    entries = {} if comparison is None else comparison.entries
+    if comparison is not None and len(entries) > 1:
+        show(predictors_table(comparison))
     if json:
         print_json(
             {
                 "device": device,
+                "predictor": calibration.predictor.name,
+                "predictors": {name: {**entry.errors, **entry.remark()} for name, entry in entries.items()},
                 "errors": dict(calibration.errors),
                 "macs_spearman": calibration.macs_spearman,
+                "refinement": None if calibration.refinement is None else asdict(calibration.refinement),
                 "stable": calibration.stable,
                 "seconds": calibration.seconds,
                 "quantities": {

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_predictors.comparison import Comparison
 from nas.export.check import Check
 from nas.report.pareto import pareto_front
 from nas.search.metrics import Direction
@@ -49,6 +50,7 @@ class CalibrationData:
         errors: on the holdout: `spearman`, `kendall`, `mdape` (%), `coverage90` (0 to 1).
         macs_spearman: rank correlation of MACs alone with the measured values, for comparison.
         quantity: its name, such as `latency_ms`.
+        comparison: of the predictors that were tried, when there were several.
     """
 
     device: str
@@ -62,6 +64,7 @@ class CalibrationData:
     errors: Mapping[str, float]
     macs_spearman: float
     quantity: str = "latency_ms"
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from latency_predictors import Calibration
+from latency_predictors.devices.quantities import LATENCY
 from latency_predictors.fit import Fit, values
 from nas.config import TrainingConfig
 from nas.export.bundle import Bundle
@@ -111,6 +112,7 @@ def _calibration(device: str, calibration: Calibration, fit: Fit) -> Calibration
         errors=fit.errors,
         macs_spearman=fit.macs_spearman,
         quantity=fit.quantity.name,
+        comparison=calibration.comparison if fit.quantity == LATENCY else None,
     )
 
 

@@ -8,11 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from latency_predictors.comparison import Comparison
 from nas.files import write_text
 from nas.report import labels, plots
 from nas.report.data import CalibrationData, Chosen, ReportData
 from nas.report.importance import NotEnoughData, choice_importance
 from nas.report.network import stages
+from nas.report.tables import predictor_figures
 from nas.search.worker import Evaluation
 
 _ERRORS = {
@@ -216,7 +218,18 @@ def _calibration(calibration: CalibrationData, index: int) -> str:
     caption = "Errors are of networks that the predictor has not seen. Bars are its 90 % intervals."
     figure = _plot(f"latency-{index}", plots.calibration_figure(calibration), caption)
     name = labels.metric(f"{calibration.quantity}.{calibration.device}").text
-    return f'<h3>{escape(name)}</h3><div class="grid">{figure}<div>{_facts(facts)}</div></div>'
+    compared = _predictors(calibration.comparison)
+    return f'<h3>{escape(name)}</h3><div class="grid">{figure}<div>{_facts(facts)}{compared}</div></div>'
+
+
+def _predictors(comparison: Comparison | None) -> str:
+    """All that were tried, when there are several."""
+    if comparison is None or len(comparison.entries) < 2:
+        return ""
+    rows = [(name, *predictor_figures(entry)) for name, entry in comparison.entries.items()]
+    headings = ("predictor", "Spearman", "Kendall", "median error", "in 90 %")
+    table = _table(headings, rows, range(1, 5), [[*comparison.entries].index(comparison.chosen)])
+    return f'{table}<p class="note">{escape(comparison.reason)}</p>'
 
 
 def _importance(data: ReportData) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from latency_predictors import Calibration
+from latency_predictors.comparison import Comparison, Entry
 from nas.export.check import Check
 from nas.report import labels
 from nas.report.data import ReportData
@@ -62,6 +63,26 @@ def network_table(space: SearchSpace, architecture: Architecture, phase: str | N
             labels.percent(stage.parameters_share),
         )
     return table
+
+
+def predictors_table(comparison: Comparison) -> Table:
+    """How well each predictor does on the networks that none was fitted to. The one that is used is marked by a star."""
+    table = Table(title="predictors on the same held-out networks")
+    for name in ("predictor", "Spearman", "Kendall", "median error", "in 90 %"):
+        table.add_column(name, justify="left" if name == "predictor" else "right")
+    for name, entry in comparison.entries.items():
+        label = f"{name} ★" if name == comparison.chosen else name
+        table.add_row(label, *predictor_figures(entry))
+    return table
+
+
+def predictor_figures(entry: Entry) -> list[str]:
+    """Spearman, Kendall, median error and coverage of one predictor, for people."""
+    if entry.skipped:
+        return ["not tried", "", "", ""]
+    errors = entry.errors
+    correlations = [f"{errors['spearman']:.3f}", f"{errors['kendall']:.3f}"]
+    return [*correlations, f"{errors['mdape']:.1f} %", f"{errors['coverage90']:.0%}"]
 
 
 def calibration_table(calibration: Calibration) -> Table:

@@ -14,7 +14,7 @@ from latency_predictors import Calibration, Device, calibrate, metrics
 from latency_predictors.devices.engines import LocalEngine
 from latency_predictors.devices.quantities import Reading
 from latency_predictors.fit import values
-from latency_predictors.nonnegative import NonNegative
+from latency_predictors.gaussian_process import GaussianProcess
 from search_spaces import SearchSpace
 
 NAMES = ["peak_memory_mb", "load_ms"]
@@ -38,7 +38,7 @@ def test_every_quantity_has_its_own_predictor(real: Calibration, latency: Calibr
     for name in NAMES:
         fit = real.fits[name]
         assert (len(fit.reference), len(fit.holdout)) == (4, 3)
-        alone = NonNegative(tiny)
+        alone = GaussianProcess(tiny)
         alone.calibrate(real.reference_codes, values(fit.reference))
         assert alone.document() == fit.predictor.document()
         assert metrics.errors(alone.predict(real.holdout_codes), values(fit.holdout)) == fit.errors

@@ -11,7 +11,7 @@ import search_spaces
 from latency_predictors import Bank, Calibration, Device, Failure, Measurement, calibrate, metrics, reference_set
 from latency_predictors.devices.engines import LocalEngine
 from latency_predictors.devices.measuring import TimingGraphs
-from latency_predictors.nonnegative import NonNegative
+from latency_predictors.gaussian_process import GaussianProcess
 from search_spaces import Architecture, SearchSpace
 
 
@@ -63,7 +63,7 @@ def test_networks_that_cannot_be_measured_are_one_sentence(tiny: SearchSpace, mo
 
 
 def test_errors_are_of_the_holdout_and_the_fit_is_of_the_reference(real: Calibration, tiny: SearchSpace) -> None:
-    alone = NonNegative(tiny)
+    alone = GaussianProcess(tiny)
     alone.calibrate(real.reference_codes, [measurement.latency_ms for measurement in real.reference])
     holdout_ms = [measurement.latency_ms for measurement in real.holdout]
     assert alone.document() == real.predictor.document()
@@ -102,12 +102,12 @@ def test_all_measurements_go_into_a_bank(real: Calibration, tiny: SearchSpace, t
     assert found == real.records()
     assert [record.latency_ms for record in found] == [m.latency_ms for m in (*real.reference, *real.holdout)]
     architecture = Architecture(tiny.name, tuple(found[0].architecture.items()))
-    assert architecture == tiny.smallest()
+    assert architecture == tiny.architectures(real.reference_codes)[0]
     assert found[0].protocol["rounds"] == 4
 
 
 def test_everything_is_timed_in_one_session(simulated: list[dict[str, Any]], convnet: SearchSpace) -> None:
-    found = calibrate(convnet, Device("local"), samples=12, holdout=7, seed=5, rounds=3)
+    found = calibrate(convnet, Device("local"), "nonnegative", samples=12, holdout=7, seed=5, rounds=3)
     (call,) = simulated
     assert len(call["architectures"]) == 19
     assert (call["seed"], call["rounds"]) == (5, 3)
@@ -150,7 +150,9 @@ def test_unstable_measurements_make_an_unstable_calibration(
     ("options", "message"),
     [
         ({"predictor": "nonnegativ"}, "did you mean 'nonnegative'"),
-        ({"samples": 2}, "3 samples or more, not 2"),
+        ({"predictor": "nonnegative", "samples": 2}, "3 samples or more, not 2"),
+        ({"samples": 1}, "'gaussian_process' needs 2 samples or more, not 1"),
+        ({"predictor": "auto", "samples": 0}, "'gaussian_process' needs 2 samples or more, not 0"),
         ({"holdout": 1}, "2 architectures or more, not 1"),
         ({"phase": "decode"}, "phase 'decode'"),
         ({"samples": 100_000, "holdout": 10**6}, "architectures, fewer than"),

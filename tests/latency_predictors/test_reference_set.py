@@ -8,14 +8,13 @@ import pytest
 import search_spaces
 from latency_predictors import get, reference_set
 from latency_predictors.metrics import mdape
-from latency_predictors.reference_set import RELATIVE_NOISE, _greedy, _shares, choose
+from latency_predictors.reference_set import RELATIVE_NOISE, _greedy, _standardised, choose
 from nas.testing.predictors import SimulatedDevice
 from search_spaces import SearchSpace
 
 
-def test_it_holds_the_ends_and_distinct_architectures(convnet: SearchSpace) -> None:
+def test_it_holds_distinct_architectures(convnet: SearchSpace) -> None:
     found = reference_set(convnet, "inference", 12)
-    assert found[:2] == [convnet.smallest(), convnet.largest()]
     assert len(found) == len(set(found)) == 12
     assert len(np.unique(convnet.codes(found), axis=0)) == 12
 
@@ -53,14 +52,9 @@ def test_bad_input_raises(convnet: SearchSpace) -> None:
 def test_greedy_picks_lower_the_variance_most() -> None:
     rows = np.random.default_rng(0).random((9, 4))
     picked = _greedy(rows, 5)
-    assert picked[:2] == [0, 1]
-    for step in range(2, 5):
-        variances = {
-            candidate: posterior_variance(rows, [*picked[:step], candidate])
-            for candidate in range(9)
-            if candidate not in picked[:step]
-        }
-        assert picked[step] == min(variances, key=lambda candidate: variances[candidate])
+    for step in range(5):
+        left = [row for row in range(9) if row not in picked[:step]]
+        assert picked[step] == min(left, key=lambda row: posterior_variance(rows, [*picked[:step], row]))
 
 
 def posterior_variance(rows: np.ndarray, measured: list[int]) -> float:
@@ -88,17 +82,19 @@ def test_calibrating_with_it_beats_random_sets(convnet: SearchSpace) -> None:
     assert ours < 0.9 * theirs
 
 
-def test_chosen_candidates_are_those_of_the_plain_rule(convnet: SearchSpace) -> None:
+def test_equal_candidates_are_chosen_once(convnet: SearchSpace) -> None:
     candidates = convnet.random_codes(30, np.random.default_rng(3))
-    candidates = np.concatenate([candidates, candidates])  # the second half tells nothing new
-    rows = choose(convnet, "inference", candidates, 6)
-    macs = convnet.macs(candidates)
-    assert macs[rows[0]] == macs.min()
-    assert macs[rows[1]] == macs.max()
-    shares = _shares(convnet.features(candidates[:30]))
-    for step in range(2, 6):
-        left = [row for row in range(30) if row not in rows[:step]]
-        assert rows[step] == min(left, key=lambda row: posterior_variance(shares, [*rows[:step], row]))
+    rows = choose(convnet, "inference", np.concatenate([candidates, candidates]), 6)
+    np.testing.assert_array_equal(rows, choose(convnet, "inference", candidates, 6))
+
+
+def test_all_devices_count_alike() -> None:
+    """A device on which latencies differ a hundred times as much does not decide alone."""
+    rng = np.random.default_rng(0)
+    logs = rng.standard_normal((40, 30))
+    features = _standardised(logs)
+    np.testing.assert_allclose(features[:, :-1].std(axis=0) * np.sqrt(30), 1)
+    assert (features[:, -1] == features[0, -1]).all()
 
 
 def test_too_few_candidates_raise(convnet: SearchSpace) -> None:

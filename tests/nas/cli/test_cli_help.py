@@ -15,7 +15,7 @@ COMMANDS = {
     "run": ["CONFIG", "--set", "--json", "--quiet"],
     "train": ["CONFIG", "--set"],
     "search": ["CONFIG", "--set"],
-    "calibrate": ["CONFIG", "--device", "--samples", "--holdout", "--set", "--json"],
+    "calibrate": ["CONFIG", "--device", "--samples", "--holdout", "--until-error", "--set", "--json"],
     "front": ["RUN", "--json"],
     "export": ["RUN", "--where", "--maximize", "--minimize", "--finetune", "--to"],
     "verify": ["DIR", "--device", "--json"],

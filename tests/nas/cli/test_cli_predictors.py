@@ -41,3 +41,38 @@ def test_a_roofline_is_calibrated_without_samples(command: Command, tmp_path: Pa
     saved = json.loads((tmp_path / "run" / "calibration" / "local.json").read_text())
     assert saved["reference"] == []
     assert len(saved["holdout"]) == 3
+
+
+def test_predictors_are_compared_and_the_device_is_measured_on(command: Command, tmp_path: Path) -> None:
+    settings = [f"directory={tmp_path / 'run'}", "calibration.max_samples=6", *QUICK]
+    found = command("calibrate", TINY, "--until-error=0.01", "--json", *(f"--set={text}" for text in settings))
+    assert found.code == 0, found.err
+    assert "6 networks, as many as are allowed, were not enough" in found.err
+    assert "predictors on the same held-out networks" in found.out
+    assert found.data["refinement"]["added"] == 2
+    predictors = found.data["predictors"]
+    assert {"gaussian_process", "nonnegative", "roofline"} <= set(predictors)
+    assert predictors[found.data["predictor"]].items() >= found.data["errors"].items()
+    saved = json.loads((tmp_path / "run" / "calibration" / "local.json").read_text())
+    assert len(saved["reference"]) == 6
+    for bank in (tmp_path / "run", tmp_path / "home"):
+        assert len((bank / "bank.jsonl").read_text().splitlines()) == 9
+
+
+def test_bad_bounds_are_said_before_anything_is_measured(command: Command, tmp_path: Path) -> None:
+    settings = [f"--set=directory={tmp_path / 'run'}"]
+    for arguments, message in ((["--until-error=0"], "above 0 %"), (["--until-error=5", "--samples=2"], "3 samples")):
+        found = command("calibrate", TINY, *arguments, *settings)
+        assert found.code == 2
+        assert message in found.err
+    assert not (tmp_path / "run" / "bank.jsonl").exists()
+
+
+def test_a_damaged_bank_of_the_user_is_said_and_the_calibration_goes_on(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "bank.jsonl").write_text("{}\n")
+    settings = [f"directory={tmp_path / 'run'}", *QUICK]
+    found = command("calibrate", TINY, *(f"--set={text}" for text in settings))
+    assert found.code == 0, found.err
+    assert "Predictors learn nothing from the devices that you measured before" in found.err
+    assert (tmp_path / "home" / "bank.jsonl").read_text() == "{}\n"
