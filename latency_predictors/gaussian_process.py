@@ -116,7 +116,8 @@ class GaussianProcess(LatencyPredictor):
         logs = self._simulated.log_ms(codes)
         self._features, average = _centred(logs)
         bases = np.column_stack([average, real.log_ms(codes, logs)])[:, self._columns(models)]
-        scale, residual, noise, log_prior = _numbers(models)
+        scale, residual, _, log_prior = _numbers(models)
+        noise = self._noise(models)
         covariance = (
             scale[:, None, None] * (self._features @ self._features.T)
             + np.square(residual)[:, None, None] * _shared(codes, codes)
@@ -146,7 +147,7 @@ class GaussianProcess(LatencyPredictor):
         near, own = features @ self._features.T, np.einsum("ij,ij->i", features, features)
         shared = _shared(codes, self._codes)
         bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
-        scale, residual, noise, _ = _numbers(self._models)
+        scale, residual, _, _ = _numbers(self._models)
         coefficients = self._posterior.coefficients
         means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
         means += shared @ (np.square(residual)[:, None] * coefficients).T
@@ -154,13 +155,18 @@ class GaussianProcess(LatencyPredictor):
         for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
             covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
             variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
-        variances = np.maximum(variances, 0) + np.square(noise) * FREEDOM / (FREEDOM - 2)
+        variances = np.maximum(variances, 0) + np.square(self._noise(self._models)) * FREEDOM / (FREEDOM - 2)
         mean = means @ self._weight
         return mean, (variances + np.square(means - mean[:, None])) @ self._weight
 
     def _columns(self, models: Sequence[_Model]) -> list[int]:
         """Where the base of each model is: the average of the simulated devices first, then real ones."""
         return [0 if model.base is None else 1 + self._real.names.index(model.base) for model in models]
+
+    def _noise(self, models: Sequence[_Model]) -> Floats:
+        """Of log measurements around each model, shape (models,): what is known of a real device is not exact either."""
+        errors = np.concatenate([[0.0], self._real.errors])
+        return np.asarray(np.hypot([model.noise for model in models], errors[self._columns(models)]))
 
     def _state(self) -> dict[str, Any]:
         return {

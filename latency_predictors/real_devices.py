@@ -34,12 +34,14 @@ class RealDevices:
         radices: number of options of every choice.
         simulated: weights of the simulated devices around their average, shape (devices, simulated devices).
         options: effect of every option of every choice, one choice after the other, shape (devices, options).
+        errors: root mean square error of the log latency of a network that was left out, shape (devices,).
     """
 
     names: tuple[str, ...]
     radices: tuple[int, ...]
     simulated: Floats
     options: Floats
+    errors: Floats
 
     @classmethod
     def learn(
@@ -53,7 +55,8 @@ class RealDevices:
             ValueError: when the bank is damaged.
         """
         radices = tuple(len(choice.options) for choice in space.choices)
-        blank = cls((), radices, np.zeros((0, simulated.population.devices)), np.zeros((0, sum(radices))))
+        simulators = simulated.population.devices
+        blank = cls((), radices, np.zeros((0, simulators)), np.zeros((0, sum(radices))), np.zeros(0))
         if bank is None:
             return blank
         known = bank.latencies(space, phase=phase)
@@ -64,17 +67,16 @@ class RealDevices:
         codes = known.codes[rows]
         inputs, average = blank._inputs(codes, simulated.log_ms(codes))
         found = [_ridge(inputs, np.log(known.latency_ms[rows, column]) - average) for column in usable]
-        split = simulated.population.devices
-        weights = np.array(found)
-        return cls(tuple(known.devices[column] for column in usable), radices, weights[:, :split], weights[:, split:])
+        names = tuple(known.devices[column] for column in usable)
+        weights, errors = np.array([one for one, _ in found]), np.array([error for _, error in found])
+        return cls(names, radices, weights[:, :simulators], weights[:, simulators:], errors)
 
     def only(self, names: Iterable[str]) -> RealDevices:
         """Those of the devices that are in `names`."""
         wanted = set(names)
         rows = [row for row, name in enumerate(self.names) if name in wanted]
-        return RealDevices(
-            tuple(self.names[row] for row in rows), self.radices, self.simulated[rows], self.options[rows]
-        )
+        names = tuple(self.names[row] for row in rows)
+        return RealDevices(names, self.radices, self.simulated[rows], self.options[rows], self.errors[rows])
 
     def log_ms(self, codes: Codes, logs: NDArray[np.float32]) -> Floats:
         """Log latencies up to a constant of each device.
@@ -101,8 +103,10 @@ class RealDevices:
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            name: {"simulated": simulated.tolist(), "options": options.tolist()}
-            for name, simulated, options in zip(self.names, self.simulated, self.options, strict=True)
+            name: {"simulated": simulated.tolist(), "options": options.tolist(), "log_error": float(error)}
+            for name, simulated, options, error in zip(
+                self.names, self.simulated, self.options, self.errors, strict=True
+            )
         }
 
     @classmethod
@@ -119,18 +123,25 @@ class RealDevices:
             if (len(device["simulated"]), len(device["options"])) != (simulated_devices, sum(radices)):
                 raise ValueError("the saved real devices are not of this space: calibrate anew")
             row[:] = [*device["simulated"], *device["options"]]
-        if not np.isfinite(weights).all():
+        errors = np.array([device["log_error"] for device in data.values()], dtype=np.float64)
+        if not (np.isfinite(weights).all() and np.isfinite(errors).all()):
             raise ValueError("a saved weight of a real device is not a finite number: calibrate anew")
-        return cls(tuple(data), radices, weights[:, :simulated_devices], weights[:, simulated_devices:])
+        return cls(tuple(data), radices, weights[:, :simulated_devices], weights[:, simulated_devices:], errors)
 
 
 def _count(column: Floats) -> int:
     return int(np.isfinite(column).sum())
 
 
-def _ridge(inputs: Floats, target: Floats) -> Floats:
-    """Weights with a standard normal prior; a constant is free, and unmeasured rows (NaN) are left out."""
+def _ridge(inputs: Floats, target: Floats) -> tuple[Floats, float]:
+    """Weights with a standard normal prior, and the root mean square error of leaving out one row after the other.
+
+    A constant is free, and unmeasured rows (NaN) are left out.
+    """
     known = np.isfinite(target)
     centre = inputs[known].mean(axis=0)
     a, y = inputs[known] - centre, target[known] - target[known].mean()
-    return np.asarray(np.linalg.solve(a.T @ a + NOISE**2 * np.eye(a.shape[1]), a.T @ y))
+    solved = np.linalg.solve(a.T @ a + NOISE**2 * np.eye(a.shape[1]), a.T)
+    weights = solved @ y
+    leverage = np.einsum("ij,ji->i", a, solved) + 1 / len(y)
+    return weights, float(np.sqrt(np.mean(np.square((y - a @ weights) / (1 - leverage)))))
