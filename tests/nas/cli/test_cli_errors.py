@@ -135,7 +135,7 @@ def test_diverged_training_is_told_in_a_sentence(calibrated: Path, command: Comm
 
 def test_zero_samples_are_not_the_default(calibrated: Path, command: Command) -> None:
     found = command("calibrate", TINY, "--set", f"directory={calibrated}", "--samples", "0")
-    assert_refused(found, "needs 3 samples or more, not 0")
+    assert_refused(found, "needs 2 samples or more, not 0")
 
 
 def test_no_study_no_dashboard(calibrated: Path, command: Command) -> None:
