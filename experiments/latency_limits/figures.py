@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.latency_limits.methods import CONSTRAINTS, METHODS
 from experiments.latency_limits.stages import Trial
-from latency_predictors import LatencyPredictor
+from latency_predictors import Prediction
 from latency_predictors.metrics import errors
 
 Floats = NDArray[np.float64]
@@ -39,25 +39,26 @@ def kept(measured_ms: Floats, limits_ms: Floats) -> dict[str, float]:
     }
 
 
-def unselected(predictor: LatencyPredictor, trial: Trial) -> dict[str, float]:
-    """How the predictor does on random networks: `metrics.errors`, and `below`, the share under the upper end of the interval."""
+def unselected(trial: Trial, method: str) -> dict[str, float]:
+    """How a predictor does on random networks: `metrics.errors`, and `below`, the share under the upper end."""
     measured_ms = trial.latency_ms("check", trial.random)
     known = np.isfinite(measured_ms)
-    prediction = predictor.predict(trial.random[known])
+    predicted: Mapping[str, Sequence[float]] = trial.state()["picks"]["random"][method]
+    prediction = Prediction(**{name: np.array(values)[known] for name, values in predicted.items()})
     below = float(np.mean(measured_ms[known] <= prediction.high_ms))
     return {**errors(prediction, measured_ms[known]), "below": below}
 
 
 def figures(trial: Trial) -> dict[str, Any]:
     """All figures of a device whose stages are finished, as JSON values."""
-    state, predictors = trial.state(), trial.predictors()
+    state = trial.state()
     limits_ms = np.array(state["picks"]["limits_ms"])
-    reference = trial.space.codes(trial.reference)
+    reference = trial.reference
     drift = np.median(trial.latency_ms("check", reference) / trial.latency_ms("calibration", reference))
     methods = {
         method: {
             **{name: kept(_measured(trial, codes), limits_ms) for name, codes in picks.items()},
-            "random networks": unselected(predictors[method], trial),
+            "random networks": unselected(trial, method),
         }
         for method, picks in state["picks"]["codes"].items()
     }

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from experiments.latency_limits.methods import CONSTRAINTS, METHODS, PHASE, draw_limits, without
 from experiments.latency_limits.picking import Pool, search
-from latency_predictors import Bank, Device, LatencyPredictor, measure_architectures, reference_set
+from latency_predictors import Bank, Device, LatencyPredictor, Prediction, measure_architectures, reference_set
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Protocol
 from latency_predictors.files import read_json, write_json
@@ -100,21 +100,19 @@ class Trial:
             raise ValueError(f"{self.path} comes from a run with other settings: choose another folder with --out")
         return state
 
-    @cached_property
-    def reference(self) -> list[Architecture]:
-        """The networks that calibrate."""
-        return reference_set(self.space, PHASE, self.settings.samples)
+    @property
+    def reference(self) -> Codes:
+        """The networks that calibrated."""
+        return np.array(self.state()["calibration"]["codes"], dtype=np.int64)
 
-    @cached_property
+    @property
     def random(self) -> Codes:
         """The networks that nothing selected."""
-        known = set(self.reference)
-        drawn = self.space.sample(self.settings.random + len(known), self.settings.seed + 1)
-        return self.space.codes([one for one in drawn if one not in known][: self.settings.random])
+        return np.array(self.state()["picks"]["random"]["codes"], dtype=np.int64)
 
     def predictors(self) -> dict[str, LatencyPredictor]:
         """Of every method, fitted to the calibration and to nothing else of this device."""
-        codes = self.space.codes(self.reference)
+        codes = self.reference
         measured_ms, others = (
             self.latency_ms("calibration", codes),
             without(Bank.shipped(), self.device.name, self.space),
@@ -137,10 +135,15 @@ class Trial:
         return np.random.default_rng([self.settings.seed, zlib.crc32(self.device.name.encode()), *purpose])
 
     def _calibrate(self) -> dict[str, Any]:
-        return self._measure(self.reference, "calibration")
+        reference = reference_set(self.space, PHASE, self.settings.samples)
+        codes = self.space.codes(reference).tolist()
+        return {**self._measure(reference, "calibration"), "codes": codes}
 
     def _pick(self) -> dict[str, Any]:
-        """Limits, and the network that every method picks at each; no network where none is predicted to keep it."""
+        """Limits, and the network that every method picks at each; no network where none is predicted to keep it.
+
+        What is predicted of the random networks is kept too: figures are of the predictors that picked.
+        """
         predictors = self.predictors()
         limits_ms = draw_limits(
             predictors[METHODS[0].name].predict(self.pool.codes).mean_ms, self.settings.limits, self._rng(0)
@@ -155,16 +158,29 @@ class Trial:
                     row if there else None for row, there in zip(codes.tolist(), found.tolist(), strict=True)
                 ]
                 advance(number + 1, len(todo))
-        return {"limits_ms": limits_ms.tolist(), "codes": picks}
+        random = self._unselected()
+        predicted = {name: predictor.predict(random) for name, predictor in predictors.items()}
+        return {
+            "limits_ms": limits_ms.tolist(),
+            "codes": picks,
+            "random": {"codes": random.tolist()} | {name: _lists(one) for name, one in predicted.items()},
+        }
+
+    def _unselected(self) -> Codes:
+        """Random networks that are not in the reference set."""
+        known = {bytes(row) for row in self.reference}
+        drawn = self.space.codes(self.space.sample(self.settings.random + len(known), self.settings.seed + 1))
+        return drawn[[bytes(row) not in known for row in drawn]][: self.settings.random]
 
     def _check(self) -> dict[str, Any]:
         """Measure all picks in one session, in random order, with the reference set and the random networks."""
         picks: Mapping[str, Mapping[str, Sequence[list[int] | None]]] = self.state()["picks"]["codes"]
         rows = [row for method in picks.values() for codes in method.values() for row in codes if row is not None]
         others = self.space.architectures(np.array([*rows, *self.random.tolist()], dtype=np.int64))
-        distinct = [one for one in dict.fromkeys(others) if one not in set(self.reference)]
+        reference = self.space.architectures(self.reference)
+        distinct = [one for one in dict.fromkeys(others) if one not in set(reference)]
         order = self._rng(2).permutation(len(distinct))
-        return self._measure([*self.reference, *(distinct[number] for number in order)], "checking")
+        return self._measure([*reference, *(distinct[number] for number in order)], "checking")
 
     def _measure(self, architectures: Sequence[Architecture], label: str) -> dict[str, Any]:
         """Measure and put on record; when, for how long, and under which load."""
@@ -195,3 +211,7 @@ class Trial:
 def _bound(predictor: LatencyPredictor, constraint: str, codes: Codes) -> Floats:
     """What limits are compared with, shape (n,)."""
     return CONSTRAINTS[constraint](predictor.predict(codes))
+
+
+def _lists(prediction: Prediction) -> dict[str, list[float]]:
+    return {name: getattr(prediction, name).tolist() for name in ("mean_ms", "low_ms", "high_ms")}
