@@ -48,8 +48,9 @@ class Nasflat(LatencyPredictor):
     by their costs and shapes, so that every space and phase is served; architectures are sums over operators in place of
     graphs, so that prediction is a look-up; and devices of the simulated population are learned beside the real ones.
 
-    The 90 % interval is Student's. Its width is the error on training devices that are calibrated as if they were
-    new, or that of the fit to the measurements where it is larger.
+    The 90 % interval is Student's. Its width is the error on training devices that are calibrated without their own
+    embedding, or that of the fit to the measurements where it is larger. The network was trained on those devices, so
+    that the interval is too narrow for devices unlike all of them.
 
     Args:
         space: whose architectures are predicted.
