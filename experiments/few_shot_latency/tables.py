@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.few_shot_latency.baselines import method as find_method
 from experiments.few_shot_latency.benchmark import Plan
 from experiments.few_shot_latency.figures import geometric_mean
 from experiments.few_shot_latency.sample_sets import SAMPLE_SETS
@@ -34,7 +35,7 @@ Results = dict[str, dict[str, Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tasks; the exit code: 0 done, 2 wrong use."""
+    """Run the tasks; the exit code: 0 done, 1 a task could not be run with a method, 2 wrong use."""
     arguments = _parser().parse_args(argv)
     if not arguments.data:
         print(
@@ -43,38 +44,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     tasks = [task for task in TASKS if any(part.lower() in task.name.lower() for part in arguments.tasks)]
-    found: dict[str, Results] = {}
+    found: dict[str, dict[str, Any]] = {}
+    complete = True
     try:
         if not tasks:
             raise ValueError(f"no task is called so; there are {'; '.join(task.name for task in TASKS)}")
-        for method in arguments.method:
+        for name in arguments.method:
+            find_method(name)  # raises before any work when there is none
+        for name in arguments.method:
             plan = Plan(
-                method, (), ("of the task",), arguments.samples, arguments.draws,
+                name, (), ("of the task",), arguments.samples, arguments.draws,
                 sample_set=arguments.sample_set, seed=arguments.seed,
             )  # fmt: skip
-            found[method] = _run(tasks, os.path.join(arguments.data, "latency"), plan)
-            print(markdown(method, plan, tasks, found[method], arguments.devices), flush=True)
+            results, reasons = _run(tasks, os.path.join(arguments.data, "latency"), plan)
+            print(markdown(plan, tasks, results, reasons, arguments.devices), flush=True)
+            found[name] = {**results, **{task: {"error": reason} for task, reason in reasons.items()}}
+            complete = complete and not reasons
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps(found, allow_nan=False))
-    return 0
+    return 0 if complete else 1
 
 
-def _run(tasks: Sequence[Task], folder: str, plan: Plan) -> Results:
-    results = {}
+def _run(tasks: Sequence[Task], folder: str, plan: Plan) -> tuple[Results, dict[str, str]]:
+    """Results of the tasks, and why the others could not be run with this method."""
+    results, reasons = {}, {}
     for task in tasks:
         with Reporter().progress(f"{plan.method}: {task.name}") as advance:
-            results[task.name] = run_task(task, folder, plan, advance)
-    return results
+            try:
+                results[task.name] = run_task(task, folder, plan, advance)
+            except ValueError as error:
+                reasons[task.name] = str(error)
+    return results, reasons
 
 
-def markdown(method: str, plan: Plan, tasks: Sequence[Task], results: Results, devices: bool) -> str:
+def markdown(
+    plan: Plan, tasks: Sequence[Task], results: Results, reasons: Mapping[str, str], devices: bool = False
+) -> str:
     """The table of a method: a line for each task, and the geometric means of groups of tasks."""
     columns = [name for name in FIGURES if any(one["mean"].get(name) is not None for one in results.values())]
     lines = [
-        f"\n`{method}`, {plan.samples} samples ({plan.sample_set}), mean of {plan.draws} draws:\n",
+        f"\n`{plan.method}`, {plan.samples} samples ({plan.sample_set}), mean of {plan.draws} draws:\n",
         f"| task | {' | '.join([*columns, *SPEEDS])} |",
         "|---" * (len(columns) + len(SPEEDS) + 1) + "|",
     ]
@@ -90,6 +102,7 @@ def markdown(method: str, plan: Plan, tasks: Sequence[Task], results: Results, d
     lines += [
         f"\n{name}: the table has no {', '.join(one['left_out'])}" for name, one in results.items() if one["left_out"]
     ]
+    lines += [f"\n{name}: not run: {reason}" for name, reason in reasons.items()]
     return "\n".join(lines)
 
 
@@ -97,6 +110,8 @@ def _groups(tasks: Sequence[Task], results: Results) -> list[str]:
     lines = []
     for group in dict.fromkeys(task.group for task in tasks if task.group):
         members = [task.name for task in tasks if task.group == group]
+        if not all(name in results for name in members):
+            continue
         value = geometric_mean([results[name]["mean"]["rho"] for name in members])
         shown = "-" if value is None else f"{value:.3f}"
         lines.append(f"\ngeometric mean of rho over the {len(members)} tasks of {group}: {shown}")

@@ -125,6 +125,18 @@ def test_each_own_device_in_its_turn_is_unseen(capsys: pytest.CaptureFixture[str
     assert result["train_devices"] == "all others"
 
 
+def test_a_task_that_a_method_cannot_do_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", "nowhere", "--method", "ridge_devices", "macs", "--draws", "1", "--json"]
+    assert tables.main([*arguments, "--tasks", "none known"]) == 1
+    out = capsys.readouterr().out
+    assert "own devices, none known: not run: method 'ridge_devices' needs training devices" in out
+    result = json.loads(out.splitlines()[-1])
+    assert "needs training devices" in result["ridge_devices"]["own devices, none known"]["error"]
+    assert result["macs"]["own devices, none known"]["mean"]["rho"] > 0.5
+    assert tables.main(["--data", "nowhere", "--method", "macs", "macz"]) == 2
+    assert "no method 'macz'" in capsys.readouterr().err
+
+
 def test_tables_without_data_or_tasks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NASMYTH_DATA", raising=False)
     assert tables.main(["--method", "macs"]) == 2
