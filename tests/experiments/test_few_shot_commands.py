@@ -127,7 +127,7 @@ def test_each_own_device_in_its_turn_is_unseen(capsys: pytest.CaptureFixture[str
 
 def test_a_task_that_a_method_cannot_do_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data", "nowhere", "--method", "ridge_devices", "macs", "--draws", "1", "--json"]
-    assert tables.main([*arguments, "--tasks", "none known"]) == 1
+    assert tables.main([*arguments, "--tasks", "own devices, none known"]) == 1
     out = capsys.readouterr().out
     assert "own devices, none known: not run: method 'ridge_devices' needs training devices" in out
     result = json.loads(out.splitlines()[-1])
