@@ -16,6 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from search_spaces.slot_table import (
+    COLUMNS,
+    IDLE_WEIGHT_BYTES,
+    PARAMETERS,
+    PEAK_BYTES,
+    STATE_INPUT_BYTES,
+    STATE_OUTPUT_BYTES,
+    SlotTable,
+)
 from search_spaces.slot_workloads import SlotWorkloads
 from search_spaces.spec import ModuleSpec
 from search_spaces.trace import trace
@@ -192,7 +201,7 @@ class SearchSpace:
         self._radices = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
         self._skeletons: dict[ModuleSpec, nn.Module] = {}
         self._traces: dict[Variant, Workload] = {}
-        self._tables = {phase: [_SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases}
+        self._tables = {phase: [SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases}
 
     def __repr__(self) -> str:
         return f"<search space {self.name}: {len(self.choices)} choices, {self.size:.3g} architectures>"
@@ -382,18 +391,18 @@ class SearchSpace:
 
     def parameters(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Trainable parameters of what runs in a phase (of the first one when none is given), shape (n,)."""
-        return self._lookup(codes, phase or self.phases[0])[:, _PARAMETERS]
+        return self._lookup(codes, phase or self.phases[0])[:, PARAMETERS]
 
     def memory_bytes(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
         """Weights plus the largest sum of activations alive at once, in bytes at float32, shape (n,)."""
         table = self._lookup(codes, phase)
-        held = table[:, COSTS.index("weight_bytes")] + table[:, _IDLE_WEIGHT_BYTES]
-        return held + self._peak_activation_bytes(codes, phase, table[:, _STATE_INPUT_BYTES])
+        held = table[:, COSTS.index("weight_bytes")] + table[:, IDLE_WEIGHT_BYTES]
+        return held + self._peak_activation_bytes(codes, phase, table[:, STATE_INPUT_BYTES])
 
     def _lookup(self, codes: Codes, phase: str) -> NDArray[np.float64]:
         self._check_phase(phase)
         codes = self.canonical(codes)
-        total = np.zeros((len(codes), _COLUMNS))
+        total = np.zeros((len(codes), COLUMNS))
         for table in self._tables[phase]:
             total += table.rows(codes)
         return total
@@ -406,9 +415,9 @@ class SearchSpace:
         beside = waiting.copy()
         for table in self._tables[phase]:
             rows = table.rows(codes)
-            beside -= rows[:, _STATE_INPUT_BYTES]
-            np.maximum(peak, rows[:, _PEAK_BYTES] + beside, out=peak)
-            beside += rows[:, _STATE_OUTPUT_BYTES]
+            beside -= rows[:, STATE_INPUT_BYTES]
+            np.maximum(peak, rows[:, PEAK_BYTES] + beside, out=peak)
+            beside += rows[:, STATE_OUTPUT_BYTES]
         return peak
 
     def _check_phase(self, phase: str) -> None:
@@ -438,79 +447,3 @@ class SearchSpace:
         from search_spaces.supernet import Supernet
 
         return Supernet(self)
-
-
-# Columns of a slot's table after `COSTS`.
-_PARAMETERS = len(COSTS)
-_IDLE_WEIGHT_BYTES, _STATE_INPUT_BYTES, _STATE_OUTPUT_BYTES, _PEAK_BYTES = range(_PARAMETERS + 1, _PARAMETERS + 5)
-_COLUMNS = _PEAK_BYTES + 1
-
-
-class _SlotTable:
-    """Costs of all variants of one slot; a row is traced when it is first asked for.
-
-    Columns: `COSTS`, trainable parameters, bytes of weights that are held but not read, of state that is read and of
-    state that is written, peak activation bytes.
-    """
-
-    def __init__(self, space: SearchSpace, slot: Slot, phase: str) -> None:
-        self.slot = slot
-        self._space, self._phase = space, phase
-        self._columns = [space._column[name] for name in slot.choices]
-        self._options = [space.choices[column].options for column in self._columns]
-        self._radices = tuple(len(options) for options in self._options)
-        self._table = np.full((prod(self._radices), _COLUMNS), np.nan)
-        self._variants: dict[int, Variant | None] = {}
-
-    def variant(self, codes: Sequence[int]) -> Variant | None:
-        """The slot's variant in the architecture of these canonical codes, made once."""
-        index = 0
-        for column, radix in zip(self._columns, self._radices, strict=True):
-            index = index * radix + codes[column]
-        if index not in self._variants:
-            self._variants[index] = self._variant(index)
-        return self._variants[index]
-
-    def _variant(self, row: int) -> Variant | None:
-        picked = np.unravel_index(row, self._radices) if self._radices else ()
-        values = {
-            name: options[int(i)] for name, options, i in zip(self.slot.choices, self._options, picked, strict=True)
-        }
-        return self.slot.variant(values, self._phase)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def index(self, codes: Codes) -> NDArray[np.int64]:
-        """Row of the slot's variant in each architecture of these canonical codes, shape (n,)."""
-        index = np.zeros(len(codes), dtype=np.int64)
-        for column, radix in zip(self._columns, self._radices, strict=True):
-            index = index * radix + codes[:, column]
-        return index
-
-    def workload(self, row: int) -> Workload | None:
-        """The operators of the variant of a row; `None` when the slot is left out."""
-        variant = self._variant(row)
-        return None if variant is None else self._space.variant_workload(variant)
-
-    def rows(self, codes: Codes) -> NDArray[np.float64]:
-        index = self.index(codes)
-        rows = self._table[index]
-        missing = np.unique(index[np.isnan(rows[:, 0])])
-        for row in missing.tolist():
-            self._table[row] = self._costs(row)
-        return self._table[index] if missing.size else rows
-
-    def _costs(self, row: int) -> list[float]:
-        variant = self._variant(row)
-        if variant is None:
-            return [0.0] * _COLUMNS
-        workload = self._space.variant_workload(variant)
-        return [
-            *workload.costs().values(),
-            workload.parameters,
-            workload.idle_weight_bytes,
-            workload.bytes_of(workload.inputs[len(workload.inputs) - variant.state_inputs :]),
-            workload.bytes_of(workload.outputs[len(workload.outputs) - variant.state_outputs :]),
-            workload.peak_activation_bytes,
-        ]
