@@ -8,10 +8,12 @@ from math import ceil
 
 import numpy as np
 
-from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, make_divisible
+from search_spaces.convnet.blocks import MBConv, make_divisible
 from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 from search_spaces.tabular.checks import check_positive
+from search_spaces.tabular.ends import head as head_slot
+from search_spaces.tabular.ends import stem as stem_slot
 
 #: What is chosen for each block, in the order of the choices and of the table's columns: expansion, kernel of the
 #: depthwise convolution, number of layers, squeeze-excite.
@@ -92,7 +94,7 @@ def accel_nasbench(
     first, *channels, last = (make_divisible(width * size) for size in (stem, *widths, head))
     size = ceil(resolution / stem_stride)
     choices: list[Choice] = []
-    slots = [Slot("stem", (), partial(_stem, resolution, in_channels, first, stem_stride))]
+    slots = [stem_slot(resolution, in_channels, first, stem_stride, "silu")]
     before = first
     for number, (out, stride, layers) in enumerate(zip(channels, strides, depths, strict=True), start=1):
         values = (sorted(expansions), sorted(kernels), sorted(layers), (0, 1))
@@ -102,17 +104,8 @@ def accel_nasbench(
             build = partial(_layer, names, layer, before, out, stride if layer == 1 else 1, size)
             slots.append(Slot(f"block{number}_layer{layer}", tuple(names), build))
             before, size = out, ceil(size / (stride if layer == 1 else 1))
-    slots.append(Slot("head", (), partial(_head, before, last, classes, size)))
+    slots.append(head_slot(before, last, classes, size, "silu"))
     return SearchSpace("accel-nasbench", tuple(choices), tuple(slots), options)
-
-
-def _stem(
-    resolution: int, in_channels: int, channels: int, stride: int, values: Mapping[str, Value], phase: str
-) -> Variant:
-    spec = ModuleSpec.of(
-        ConvNormAct, in_channels=in_channels, out_channels=channels, kernel=3, stride=stride, activation="silu"
-    )
-    return Variant(spec, ((1, in_channels, resolution, resolution),))
 
 
 def _layer(
@@ -139,13 +132,6 @@ def _layer(
         squeeze=max(1, int(in_channels * SQUEEZE)) if squeeze_excite else 0,
         expand=expansion > 1,
         gate="sigmoid",
-    )
-    return Variant(spec, ((1, in_channels, size, size),))
-
-
-def _head(in_channels: int, channels: int, classes: int, size: int, values: Mapping[str, Value], phase: str) -> Variant:
-    spec = ModuleSpec.of(
-        Head, in_channels=in_channels, channels=channels, features=0, classes=classes, activation="silu"
     )
     return Variant(spec, ((1, in_channels, size, size),))
 

@@ -9,11 +9,13 @@ from math import ceil
 import numpy as np
 from torch import Tensor, nn
 
-from search_spaces.convnet.blocks import Block, ConvNormAct, Head, MBConv, make_divisible
+from search_spaces.convnet.blocks import Block, ConvNormAct, MBConv, make_divisible
 from search_spaces.layers import Layers
 from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 from search_spaces.tabular.checks import check_positive
+from search_spaces.tabular.ends import head as head_slot
+from search_spaces.tabular.ends import stem as stem_slot
 
 #: The blocks in the order of their numbers in the tables: kernel, expansion, groups of the 1x1 convolutions.
 BLOCKS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
@@ -105,7 +107,7 @@ def fbnet(
     first, *channels, last = (make_divisible(width * size) for size in (stem, *widths, head))
     size = ceil(resolution / stem_stride)
     choices: list[Choice] = []
-    slots = [Slot("stem", (), partial(_stem, resolution, in_channels, first, stem_stride))]
+    slots = [stem_slot(resolution, in_channels, first, stem_stride, "relu")]
     before = first
     for out, stage_stride, depth in zip(channels, strides, depths, strict=True):
         for layer in range(depth):
@@ -113,17 +115,8 @@ def fbnet(
             choices.append(Choice(name, _OPTIONS, ordered=False))
             slots.append(Slot(name, (name,), partial(_block, name, before, out, stride, size)))
             before, size = out, ceil(size / stride)
-    slots.append(Slot("head", (), partial(_head, before, last, classes, size)))
+    slots.append(head_slot(before, last, classes, size, "relu"))
     return SearchSpace("fbnet", tuple(choices), tuple(slots), options)
-
-
-def _stem(
-    resolution: int, in_channels: int, channels: int, stride: int, values: Mapping[str, Value], phase: str
-) -> Variant:
-    spec = ModuleSpec.of(
-        ConvNormAct, in_channels=in_channels, out_channels=channels, kernel=3, stride=stride, activation="relu"
-    )
-    return Variant(spec, ((1, in_channels, resolution, resolution),))
 
 
 def _block(
@@ -141,13 +134,6 @@ def _block(
         return Variant(ModuleSpec.of(ShuffledMBConv, kernel=kernel, groups=groups[0], **common), shapes)
     hidden = expansion * in_channels
     return Variant(ModuleSpec.of(MBConv, kernel=kernel, hidden=hidden, activation="relu", **common), shapes)
-
-
-def _head(in_channels: int, channels: int, classes: int, size: int, values: Mapping[str, Value], phase: str) -> Variant:
-    spec = ModuleSpec.of(
-        Head, in_channels=in_channels, channels=channels, features=0, classes=classes, activation="relu"
-    )
-    return Variant(spec, ((1, in_channels, size, size),))
 
 
 def codes_of(ops: Sequence[str]) -> Codes:

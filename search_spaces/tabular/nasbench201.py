@@ -12,6 +12,7 @@ from search_spaces.layers import Layers
 from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 from search_spaces.tabular.checks import check_positive
+from search_spaces.tabular.ends import fixed
 
 #: The operations in the order of their numbers in the tables.
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -164,11 +165,7 @@ def nasbench201(
 
 
 def _fixed(name: str, spec: ModuleSpec, channels: int, size: int) -> Slot:
-    return Slot(name, (), partial(_always, Variant(spec, ((1, channels, size, size),))))
-
-
-def _always(variant: Variant, values: Mapping[str, Value], phase: str) -> Variant:
-    return variant
+    return fixed(name, Variant(spec, ((1, channels, size, size),)))
 
 
 def _cell(name: str, channels: int, size: int) -> list[Slot]:
