@@ -24,14 +24,11 @@ from search_spaces.space import Codes
 CANDIDATES = 300
 #: Networks of the first session that are timed again beside every new one: machines drift.
 ANCHORS = 3
-#: Median of the absolute value of a normal error, relative to half its 90 % interval.
-MEDIAN_SHARE = 0.6745 / 1.6449
 
 
 def expected_errors(prediction: Prediction) -> NDArray[np.float64]:
-    """The median error, in %, that a predictor expects for each network by its interval, shape (n,)."""
-    half = np.log(prediction.high_ms / prediction.low_ms) / 2
-    return np.asarray(100 * np.expm1(MEDIAN_SHARE * half))
+    """The median error, in %, that a predictor expects for each network, shape (n,): what one in four exceeds upwards."""
+    return np.asarray(100 * (prediction.upper_ms(0.75) / prediction.mean_ms - 1))
 
 
 def check(until_error: float, samples: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from latency_predictors import metrics
 from latency_predictors.predictor import LatencyPredictor
-from latency_predictors.registry import get, names
+from latency_predictors.registry import get
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 AUTO = "auto"
 DEFAULT = "gaussian_process"
 #: Predictors that whole networks calibrate; `lookup_table`, which measures blocks too, has to be asked for.
-RIVALS = ("nonnegative", "roofline", "help", "nasflat")
+RIVALS = ("nonnegative", "roofline", "nasflat")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def contestants(predictor: str) -> tuple[str, ...]:
         ValueError: when there is no such predictor.
     """
     if predictor == AUTO:
-        return DEFAULT, *(name for name in RIVALS if name in names())
+        return DEFAULT, *RIVALS
     get(predictor)
     return (predictor,)
 

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.real_devices import RealDevices
 from latency_predictors.simulated_devices import Population, SimulatedDevices
-from latency_predictors.student_t import FREEDOM, Posterior, regress
+from latency_predictors.student_t import FREEDOM, regress
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
@@ -95,7 +95,7 @@ class GaussianProcess(LatencyPredictor):
     def blank(self) -> GaussianProcess:
         other = GaussianProcess(self.space, self.phase, self.bank)
         other._simulated = self._simulated
-        other.__dict__["_known"] = self._known
+        other._known = self._known
         return other
 
     @cached_property
@@ -131,7 +131,8 @@ class GaussianProcess(LatencyPredictor):
         self._models = [model for model, keep in zip(models, kept, strict=True) if keep]
         self._weight = weight[kept] / weight[kept].sum()
         self._level = level[kept]
-        self._posterior = Posterior(found.log_evidence[kept], found.coefficients[kept], found.precision[kept])
+        self._coefficients = found.coefficients[kept]
+        self._factors = np.linalg.cholesky(found.precision[kept])
 
     def _predict(self, codes: Codes) -> Prediction:
         blocks = [self._log_moments(codes[start : start + BLOCK]) for start in range(0, max(1, len(codes)), BLOCK)]
@@ -148,11 +149,11 @@ class GaussianProcess(LatencyPredictor):
         shared = _shared(codes, self._codes)
         bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
         scale, residual, _, _ = _numbers(self._models)
-        coefficients = self._posterior.coefficients
+        coefficients = self._coefficients
         means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
         means += shared @ (np.square(residual)[:, None] * coefficients).T
         variances = scale * own[:, None] + np.square(residual) + LEVEL**2
-        for model, factor in enumerate(np.linalg.cholesky(self._posterior.precision)):
+        for model, factor in enumerate(self._factors):
             covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
             variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
         variances = np.maximum(variances, 0) + np.square(self._noise(self._models)) * FREEDOM / (FREEDOM - 2)

@@ -70,7 +70,7 @@ class Nasflat(LatencyPredictor):
 
     def blank(self) -> Nasflat:
         other = Nasflat(self.space, self.phase, self.bank)
-        other.__dict__["_learned"] = self._learned
+        other._learned = self._learned
         return other
 
     @cached_property

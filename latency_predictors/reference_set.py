@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,13 +9,12 @@ from latency_predictors.simulated_devices import SimulatedDevices
 from search_spaces import Architecture, SearchSpace
 from search_spaces.space import Codes
 
-if TYPE_CHECKING:
-    from latency_predictors.matrix_bank import LatencyBank
-
-#: Random architectures to pick from. More gave no better sets, and each may need operators traced for it.
+#: Random architectures to pick from. Each may need operators traced for it.
 CANDIDATES = 128
 #: Scale of the noise, relative to the standard deviation of the log latencies of a device.
 RELATIVE_NOISE = 0.5
+#: Deviation of the level of a device, on the same scale.
+LEVEL = 10.0
 SEED = 0
 
 
@@ -50,8 +47,6 @@ def choose(
     phase: str,
     candidates: Codes,
     n: int,
-    rng: np.random.Generator | None = None,
-    bank: LatencyBank | None = None,
 ) -> NDArray[np.int64]:
     """Which `n` of the `candidates` to measure, whatever the device.
 
@@ -64,8 +59,6 @@ def choose(
         phase: one of `space.phases`.
         candidates: codes, shape (m, number of choices).
         n: how many.
-        rng: for rules that draw; this one does not.
-        bank: for rules that learn from other devices; this one does not.
 
     Returns:
         Rows of `candidates`, shape (n,), the most informative first.
@@ -89,10 +82,6 @@ def _standardised(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     deviation = own.std(axis=0)
     own /= np.where(deviation > 0, deviation, 1) * np.sqrt(own.shape[1])
     return np.column_stack([own, np.full(len(own), LEVEL)])
-
-
-#: Deviation of the level of a device, on the same scale.
-LEVEL = 10.0
 
 
 def _greedy(features: NDArray[np.float64], n: int) -> list[int]:

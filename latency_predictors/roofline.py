@@ -47,7 +47,7 @@ class Roofline(LatencyPredictor):
 
     def __init__(self, space: SearchSpace, phase: str = "inference", bank: LatencyBank | None = None) -> None:
         super().__init__(space, phase, bank)
-        self._costs = RooflineCosts(space, phase)
+        self._costs = RooflineCosts(space.slot_workloads(phase))
 
     def _fit(self, codes: Codes, measured_ms: NDArray[np.float64]) -> None:
         """Gauss-Newton steps, halved until they help, with the scatter found anew at each."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces import SearchSpace
+from latency_predictors.operator_rows import OperatorRows
+from search_spaces.slot_workloads import SlotWorkloads
 from search_spaces.space import Codes
 from search_spaces.workload import COSTS
 
@@ -34,15 +35,12 @@ class RooflineCosts:
     """How long the architectures of a space take on the roofline of any device.
 
     Args:
-        space: of the architectures.
-        phase: one of `space.phases`.
+        slots: of the space, see `SearchSpace.slot_workloads`.
     """
 
-    def __init__(self, space: SearchSpace, phase: str) -> None:
-        self._slots = space.slot_workloads(phase)
-        self._costs = np.zeros((0, len(COSTS)))  # of every operator of every workload
-        self._owner = np.zeros(0, dtype=np.int64)  # the workload of each operator
-        self._count = 0
+    def __init__(self, slots: SlotWorkloads) -> None:
+        self._slots = slots
+        self._ops = OperatorRows(self._slots, lambda op: [*op.costs().values()], len(COSTS))
 
     def parts_ms(self, codes: Codes, figures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the time of each architecture goes.
@@ -62,25 +60,13 @@ class RooflineCosts:
 
     def _workloads_ms(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
         """The parts of every workload but the call, shape (workloads, p - 1)."""
-        self._complete()
-        macs, traffic = self._columns(_MACS) * figures[: len(_MACS)], self._columns(_BYTES).sum(axis=1)
+        costs = self._ops.since(0)
+        macs, traffic = _columns(costs, _MACS) * figures[: len(_MACS)], _columns(costs, _BYTES).sum(axis=1)
         memory = traffic * figures[len(_MACS)]
         arithmetic = (macs.sum(axis=1) >= memory)[:, None]
-        launches = self._columns(("kernels",)) * figures[len(_MACS) + 1]
-        of_ops = np.concatenate([macs * arithmetic, memory[:, None] * ~arithmetic, launches], axis=1)
-        found = [np.bincount(self._owner, part, self._count) for part in of_ops.T]
-        return np.stack(found, axis=1)
+        launches = _columns(costs, ("kernels",)) * figures[len(_MACS) + 1]
+        return self._ops.summed(np.concatenate([macs * arithmetic, memory[:, None] * ~arithmetic, launches], axis=1))
 
-    def _columns(self, names: tuple[str, ...]) -> NDArray[np.float64]:
-        return self._costs[:, [COSTS.index(name) for name in names]]
 
-    def _complete(self) -> None:
-        """Take in the operators of workloads that are new."""
-        new = self._slots.workloads[self._count :]
-        if not new:
-            return
-        rows = [[*op.costs().values()] for workload in new for op in workload.ops]
-        self._costs = np.concatenate([self._costs, np.array(rows, dtype=np.float64).reshape(-1, len(COSTS))])
-        owners = np.repeat(np.arange(self._count, self._count + len(new)), [len(workload.ops) for workload in new])
-        self._owner = np.concatenate([self._owner, owners])
-        self._count += len(new)
+def _columns(costs: NDArray[np.float64], names: tuple[str, ...]) -> NDArray[np.float64]:
+    return costs[:, [COSTS.index(name) for name in names]]

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_predictors.operator_rows import OperatorRows
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 from search_spaces.workload import BYTES_PER_VALUE, COSTS, Op
@@ -88,8 +89,7 @@ class SimulatedDevices:
         self._space = space
         self._slots = space.slot_workloads(phase)
         self._draw = _Draw(self.population)
-        self._ops = np.zeros((0, len(_COLUMNS)))  # a row for every operator of every known workload
-        self._owner = np.zeros(0, dtype=np.int64)  # the workload of each
+        self._ops = OperatorRows(self._slots, _columns, len(_COLUMNS))
         self._table = np.zeros((0, self.population.devices), dtype=np.float32)
 
     def log_ms(self, codes: Codes) -> NDArray[np.float32]:
@@ -111,9 +111,7 @@ class SimulatedDevices:
         """Prices, shape (len(PRICES), devices), and mean log latencies, shape (devices,), by typical architectures."""
         typical = self._space.codes(self._space.sample(min(self._space.size, TYPICAL), SEED))
         self._slots.number(typical)
-        self._read()
-        per_workload = np.zeros((len(self._slots.workloads), len(PRICES)))
-        np.add.at(per_workload, self._owner, self._ops[:, : len(PRICES)])
+        per_workload = self._ops.summed(self._ops.since(0)[:, : len(PRICES)])
         used = self._slots.sums(typical, lambda: per_workload).mean(axis=0)
         of_resource = np.array([used[resource == _RESOURCE].sum() for resource in range(3)])
         prices = self._draw.relative_prices / np.where(of_resource > 0, of_resource, 1)[_RESOURCE, None]
@@ -122,23 +120,12 @@ class SimulatedDevices:
 
     def _workloads(self, prices: Floats) -> NDArray[np.float32]:
         """Time of every known workload on every device, shape (workloads, devices); each is computed once."""
-        self._read()
-        known, count = len(self._table), len(self._slots.workloads)
-        if known < count:
-            new = self._owner >= known
-            fresh = np.zeros((count - known, self.population.devices))
-            np.add.at(fresh, self._owner[new] - known, self._draw.times(self._ops[new], prices))
-            self._table = np.concatenate([self._table, fresh.astype(np.float32)])
+        known = len(self._table)
+        if known < len(self._slots.workloads):
+            times = self._draw.times(self._ops.since(known), prices)
+            fresh = self._ops.summed(times, known).astype(np.float32)
+            self._table = np.concatenate([self._table, fresh])
         return self._table
-
-    def _read(self) -> None:
-        """Take in the operators of workloads that are new."""
-        start = int(self._owner[-1]) + 1 if len(self._owner) else 0
-        new = self._slots.workloads[start:]
-        rows = [_columns(op) for workload in new for op in workload.ops]
-        if rows:
-            owners = np.repeat(np.arange(start, start + len(new)), [len(workload.ops) for workload in new])
-            self._ops, self._owner = np.concatenate([self._ops, rows]), np.concatenate([self._owner, owners])
 
 
 #: Columns of the operators: units of each price, then what other effects depend on.

@@ -51,9 +51,8 @@ def regress(covariance: Floats, residual: Floats, noise: Floats, freedom: float 
         coefficients = np.einsum("gij,gj->gi", precision, residual)
         if rounds_left:
             value = np.einsum("gij,gj->gi", covariance, coefficients)
-            spread = np.diagonal(covariance, axis1=1, axis2=2) - np.einsum(
-                "gij,gjk,gki->gi", covariance, precision, covariance, optimize=True
-            )
+            explained = np.einsum("gij,gij->gi", covariance @ precision, covariance)
+            spread = np.diagonal(covariance, axis1=1, axis2=2) - explained
             squares = np.square(residual - value) + np.maximum(spread, 0)
             weight = (freedom + 1) / (freedom + squares / variance)
     fit = -0.5 * (np.einsum("gi,gi->g", residual, coefficients) + np.linalg.slogdet(total)[1] + n * np.log(2 * np.pi))

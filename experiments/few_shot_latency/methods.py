@@ -88,7 +88,7 @@ class SpaceChoice(Method):
 
     def choose(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         known = self._scenario
-        return np.asarray(rows[choose(known.space, known.phase, known.codes[rows], n, rng, known.bank)])
+        return np.asarray(rows[choose(known.space, known.phase, known.codes[rows], n)])
 
 
 class Predictor(SpaceChoice):

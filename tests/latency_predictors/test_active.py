@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import t as student_t
 
 import search_spaces
 from latency_predictors import Calibration, Device, Failure, Measurement, Prediction, calibrate, metrics
@@ -18,6 +18,7 @@ from latency_predictors.devices.engines import Engine, LocalEngine
 from latency_predictors.devices.measuring import TimingGraphs
 from latency_predictors.fit import Fit
 from latency_predictors.other_devices import OtherDevices
+from latency_predictors.student_t import FREEDOM
 from search_spaces import SearchSpace
 
 LOCAL = Device("local")
@@ -61,8 +62,8 @@ def first(space: SearchSpace, engine: Engine, predictor: str = "gaussian_process
 
 def test_the_expected_error_is_the_median_of_the_distribution_that_has_the_interval() -> None:
     sigma = np.array([0.01, 0.2])
-    ends = np.exp(norm.ppf(0.95) * sigma)
-    errors = np.abs(np.random.default_rng(0).standard_normal((100_000, 1))) * sigma
+    ends = np.exp(student_t.ppf(0.95, FREEDOM) * sigma)
+    errors = np.abs(np.random.default_rng(0).standard_t(FREEDOM, (100_000, 1))) * sigma
     np.testing.assert_allclose(
         expected_errors(Prediction(np.ones(2), 1 / ends, ends)), 100 * np.expm1(np.median(errors, axis=0)), rtol=0.02
     )
@@ -72,11 +73,11 @@ def test_it_measures_where_the_interval_is_widest_until_the_error_is_low(tiny: S
     engine = Simulated()
     before = first(tiny, engine)
     steps: list[tuple[int, int]] = []
-    found = refine(before, 3.0, 30, lambda *step: steps.append(step), engine)
+    found = refine(before, 2.0, 30, lambda *step: steps.append(step), engine)
     outcome = found.refinement
     assert outcome is not None
     assert outcome.stopped == ""
-    assert outcome.expected_error < 3.0
+    assert outcome.expected_error < 2.0
     assert 0 < outcome.added == len(found.reference) - 4 < 26
     assert [done for done, _ in steps] == [*range(5, 5 + outcome.added), 4 + outcome.added]
     assert [len(session) for session in engine.sessions] == [12, *[ANCHORS + 1] * outcome.added]

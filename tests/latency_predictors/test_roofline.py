@@ -35,7 +35,7 @@ def without_samples(space: SearchSpace) -> Roofline:
     return predictor
 
 
-def test_two_operators_by_hand(tiny: SearchSpace) -> None:
+def test_two_operators_by_hand() -> None:
     """A convolution bound by its MACs, and an activation bound by its bytes."""
     conv = Op("conv", (0,), (1,), ((1, 16, 8, 8), (1, 32, 8, 8)), ((32, 16, 3, 3), (32,)),
               (("groups", 1), ("stride", (1, 1))))  # fmt: skip
@@ -51,8 +51,7 @@ def test_two_operators_by_hand(tiny: SearchSpace) -> None:
         def workload(self, row: int) -> Workload | None:
             return Workload((conv, relu), (0,), (2,), ((1, 16, 8, 8),))
 
-    costs = RooflineCosts(tiny, "inference")
-    costs._slots = SlotWorkloads([OneSlot()])
+    costs = RooflineCosts(SlotWorkloads([OneSlot()]))
     figures = dict.fromkeys(PARAMETERS, 1e-9) | {"macs_dense": 1e-6, "bytes": 3e-6, "kernels": 0.02, "call": 0.5}
     parts = costs.parts_ms(np.zeros((1, 1), dtype=np.int64), np.array([figures[name] for name in PARAMETERS]))[0]
     found = dict(zip(PARAMETERS, parts.tolist(), strict=True))
@@ -107,7 +106,7 @@ def test_a_device_that_is_a_roofline_is_found(convnet: SearchSpace) -> None:
     codes = convnet.random_codes(200, np.random.default_rng(2))
     rng = np.random.default_rng(3)
     figures = np.array(GENERIC_DEVICE) * np.exp(rng.standard_normal(len(PARAMETERS)))
-    measured_ms = RooflineCosts(convnet, "inference").parts_ms(codes, figures).sum(axis=1)
+    measured_ms = RooflineCosts(convnet.slot_workloads()).parts_ms(codes, figures).sum(axis=1)
     predictor, widths = Roofline(convnet), []
     for samples, error in [(0, 1e9), (3, 0.4), (10, 0.15), (60, 0.05)]:
         predictor.calibrate(codes[:samples], measured_ms[:samples])
