@@ -23,8 +23,9 @@ Floats = NDArray[np.float64]
 #: Asks for the choice among `DEFAULT` and `RIVALS`.
 AUTO = "auto"
 DEFAULT = "gaussian_process"
-#: Predictors that whole networks calibrate; `lookup_table`, which measures blocks too, has to be asked for.
-RIVALS = ("nonnegative", "roofline", "nasflat")
+#: Predictors that whole networks calibrate in a moment. Those that measure blocks too (`lookup_table`) or first learn for
+#: half a minute (`nasflat`) have to be asked for.
+RIVALS = ("nonnegative", "roofline")
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ DEVICES = 2
 ARCHITECTURES = 1500
 SEED = 0
 
-#: Networks of a training device that stand for the calibration of a new one, when the interval is found.
-REHEARSAL = 10
+#: To find the interval, devices are left out of training in so many parts, and calibrated with so many networks each.
+PARTS, REHEARSAL = 3, 10
 
 
 class Nasflat(LatencyPredictor):
@@ -48,9 +48,8 @@ class Nasflat(LatencyPredictor):
     by their costs and shapes, so that every space and phase is served; architectures are sums over operators in place of
     graphs, so that prediction is a look-up; and devices of the simulated population are learned beside the real ones.
 
-    The 90 % interval is Student's. Its width is the error on training devices that are calibrated without their own
-    embedding, or that of the fit to the measurements where it is larger. The network was trained on those devices, so
-    that the interval is too narrow for devices unlike all of them.
+    The 90 % interval is Student's. Its width is the error on devices that were left out of training and then calibrated
+    as new ones, or that of the fit to the measurements where it is larger.
 
     Args:
         space: whose architectures are predicted.
@@ -86,8 +85,7 @@ class Nasflat(LatencyPredictor):
         centre, spread = description.mean(axis=0), np.maximum(description.std(axis=0), 1e-3)
         scaler = _Scaler(tuple(sorted({op.kind for op in ops})), centre, spread)
         trained = train(_tensor(counts), scaler(ops), _tensor(logs), real, SEED)
-        errors = _rehearse(trained, _tensor(counts), scaler(ops), _tensor(logs))
-        return _Learned(trained, scaler, errors)
+        return _Learned(trained, scaler, _rehearse(_tensor(counts), scaler(ops), _tensor(logs), real))
 
     def _lessons(self) -> tuple[Codes, Floats, int]:
         """Architectures, their log latencies on real and then on simulated devices, and how many are real."""
@@ -201,22 +199,25 @@ class _Learned:
     deviation: float
 
 
-def _rehearse(trained: Trained, counts: Tensor, x: Tensor, logs: Tensor) -> float:
-    """Median over the real devices of the root mean square error, when each is met anew without its own embedding."""
+def _rehearse(counts: Tensor, x: Tensor, logs: Tensor, real: int) -> float:
+    """Root mean square over the real devices of the error when each is met as a new one is.
+
+    The network is trained once more for each part of them, without that part.
+    """
     found = []
     generator = torch.Generator().manual_seed(SEED)
-    for device in range(trained.real):
-        others = [number for number in range(len(trained.devices)) if number != device]
-        hidden = Trained(trained.network, trained.devices[others], trained.real - 1)
-        rows = torch.nonzero(~logs[:, device].isnan())[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        few = rows[: min(REHEARSAL, len(rows) // 2)]
-        adapted = adapt(hidden, counts[few], x, logs[few, device])
-        with torch.inference_mode():
-            guess = (trained.network(counts, x, adapted.devices) + adapted.level) @ adapted.weight
-        rest = rows[len(few) :]
-        found.append(float((guess[rest] - logs[rest, device]).square().mean().sqrt()))
-    return float(np.median(found))
+    for part in torch.arange(real).chunk(PARTS):
+        others = torch.tensor([column for column in range(logs.shape[1]) if column not in part.tolist()])
+        trained = train(counts, x, logs[:, others], real - len(part), SEED)
+        for device in part.tolist():
+            rows = torch.nonzero(~logs[:, device].isnan())[:, 0]
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+            few, rest = rows.tensor_split([min(REHEARSAL, len(rows) // 2)])
+            adapted = adapt(trained, counts[few], x, logs[few, device])
+            with torch.inference_mode():
+                guess = (trained.network(counts[rest], x, adapted.devices) + adapted.level) @ adapted.weight
+            found.append(float((guess - logs[rest, device]).square().mean()))
+    return float(np.sqrt(np.mean(found)))
 
 
 def _tensor(values: Floats) -> Tensor:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import search_spaces
-from latency_predictors import LatencyPredictor, get, load, reference_set
+from latency_predictors import LatencyPredictor, MatrixBank, get, load, reference_set
+from latency_predictors.matrix_bank import LatencyBank
 from latency_predictors.metrics import coverage, mdape, spearman
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
@@ -57,9 +58,24 @@ class SimulatedDevice:
         return self.measure(np.array([[*workload.costs().values()] for workload in workloads], dtype=np.float64))
 
 
+def simulated_bank(space: SearchSpace, codes: Codes, devices: int, phase: str = "inference") -> MatrixBank:
+    """Latencies of architectures on simulated devices, none of which has one of the seeds that the contract tests with.
+
+    Args:
+        space: of the architectures.
+        codes: shape (n, number of choices).
+        devices: how many.
+        phase: of the workload.
+    """
+    features = space.features(codes, phase)
+    drawn = [SimulatedDevice.draw(features, 10_000 + seed) for seed in range(devices)]
+    latency_ms = np.column_stack([device.measure(features) for device in drawn])
+    return MatrixBank.of(space, codes, latency_ms, [f"simulated_{seed}" for seed in range(devices)], phase)
+
+
 class LatencyPredictorContract:
     """Subclass it as `TestMyPredictor` with a `predictor`; override the class-scoped fixture `space` for another
-    space.
+    space, and the class method `bank` for a predictor that learns from other devices.
 
     Attributes:
         predictor: name for `latency_predictors.get`.
@@ -105,7 +121,12 @@ class LatencyPredictorContract:
     @classmethod
     def new(cls, space: SearchSpace) -> LatencyPredictor:
         """A predictor that knows no device."""
-        return get(cls.predictor)(space, cls.phase)
+        return get(cls.predictor)(space, cls.phase, cls.bank(space))
+
+    @classmethod
+    def bank(cls, space: SearchSpace) -> LatencyBank | None:
+        """Other devices to learn from, such as `simulated_bank`."""
+        return None
 
     def calibrated(self, space: SearchSpace, reference: Codes, seed: int = 0) -> LatencyPredictor:
         """A predictor that knows the simulated device `seed`."""
