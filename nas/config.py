@@ -125,6 +125,13 @@ class CalibrationConfig(_Section):
     max_samples: Annotated[int, Field(ge=3)] = 50
 
 
+class SamplerConfig(_Section):
+    """What decides which networks are evaluated next: `random`, `nsga2`, `tpe`."""
+
+    name: str = "nsga2"
+    options: dict[str, Any] = {}
+
+
 class SearchConfig(_Section):
     """What is optimised, within which limits, with how many evaluated networks. A limit on what is predicted, such as
     latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
@@ -134,7 +141,7 @@ class SearchConfig(_Section):
     limits: list[str] = []
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.99
     evaluations: Positive = 100
-    population: Annotated[int, Field(ge=2)] = 20
+    sampler: SamplerConfig = SamplerConfig()
     recalibration_images: Positive = 500
 
 

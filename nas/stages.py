@@ -38,7 +38,8 @@ from nas.search.evaluation import Evaluator
 from nas.search.feasibility import least_violation
 from nas.search.limits import Limit, cheap_violation, parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
-from nas.search.sampler import UniqueNSGAIISampler
+from nas.search.problem import Problem
+from nas.search.samplers import make_sampler
 from nas.search.storage import create_or_load, load
 from nas.search.worker import Evaluation, Worker, evaluations
 from nas.tasks import Augmentation, ImageClassification, Mixing
@@ -354,12 +355,8 @@ class Stages:
         self.check_limits()
         evaluate = self.evaluator.evaluate  # before a study is made: without a trained supernet there is no search
         search = self.config.search
-        sampler = UniqueNSGAIISampler(
-            self.space,
-            lambda codes: cheap_violation(self.limits, self.metrics, codes),
-            search.population,
-            self.config.seed,
-        )
+        problem = Problem.of(self.space, self.objectives, self.metrics, self.limits)
+        sampler = make_sampler(search.sampler.name, search.sampler.options, problem, self.config.seed)
         identity = {
             "space": self.space.name,
             "space options": _json(self.space.options),
@@ -367,7 +364,7 @@ class Stages:
             "data": self.task.fingerprint,
             "objectives": [[m.name, m.direction, m.unit] for m in self.objectives],
             "limits": [str(limit) for limit in self.limits],
-            "population": search.population,
+            "sampler": _json(search.sampler.model_dump()),
             "seed": self.config.seed,
         }
         study = create_or_load(self.run.journal_file, self.config.name, self.objectives, identity, sampler)

@@ -15,9 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.files import locked
 from nas.progress import Advance
+from nas.search.encoding import distributions, trial_codes
 from nas.search.limits import Limit
 from nas.search.metrics import Metric, record
-from nas.search.sampler import SpaceExhausted, distributions, trial_codes
+from nas.search.queue import refill
+from nas.search.samplers.batch import BatchSampler
+from nas.search.samplers.unique import SpaceExhausted
 from search_spaces import Architecture, SearchSpace
 
 WORKER, ARCHITECTURE, METRICS, REASON = "worker", "architecture", "metrics", "reason"
@@ -82,8 +85,11 @@ class Worker:
             return self._take(Trial(self.study, interrupted._trial_id))
         trials = self.study.get_trials(deepcopy=False)
         exhausted = bool(trials) and REASON in trials[-1].user_attrs
-        if exhausted or sum(trial.state != TrialState.FAIL for trial in trials) >= budget:
+        begun = sum(trial.state in (TrialState.COMPLETE, TrialState.RUNNING) for trial in trials)
+        if exhausted or begun >= budget:
             return None
+        if isinstance(self.study.sampler, BatchSampler):
+            refill(self.study, self.study.sampler)
         return self._take(self.study.ask())
 
     def _take(self, trial: Trial) -> Trial | None:

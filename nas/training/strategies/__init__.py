@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any
 
 from nas.config import TrainingConfig
 from nas.errors import UsageError
+from nas.options import check_name, check_options
 from nas.training.strategies.attentive import Attentive
 from nas.training.strategies.largest_first import LargestFirst
 from nas.training.strategies.progressive_shrinking import ProgressiveShrinking
@@ -18,7 +16,6 @@ from nas.training.strategies.sandwich import Sandwich
 from nas.training.strategies.single_path import SinglePath
 from nas.training.strategy import Strategy
 from search_spaces import SearchSpace
-from search_spaces.space import nearest
 from search_spaces.supernet import Supernet, uses_all_weights
 
 STRATEGIES: Mapping[str, Callable[..., Strategy[Supernet]]] = MappingProxyType(
@@ -66,35 +63,9 @@ def make_strategy(name: str, options: Mapping[str, Any], largest_steps: int = 0)
     Raises:
         UsageError: when the strategy or an option is unknown, or an option is out of its range.
     """
-    if name not in STRATEGIES:
-        raise UsageError(
-            f"there is no strategy {name!r}{nearest(name, STRATEGIES)}; training.strategy.name is one of "
-            f"{', '.join(STRATEGIES)}"
-        )
-    known = inspect.signature(STRATEGIES[name]).parameters
-    for option in options:
-        if option not in known:
-            raise UsageError(
-                f"strategy {name!r} has no option {option!r}{nearest(option, known)}; it takes {', '.join(known)}"
-            )
+    check_name("strategy", "training.strategy.name", name, STRATEGIES)
     try:
-        strategy = STRATEGIES[name](**_typed(STRATEGIES[name], options))
+        strategy = STRATEGIES[name](**check_options(f"strategy {name!r}", STRATEGIES[name], options))
     except ValueError as error:
         raise UsageError(f"training.strategy.options of {name!r}: {error}") from error
     return LargestFirst(strategy, largest_steps) if largest_steps else strategy
-
-
-def _typed(strategy: Callable[..., Strategy[Supernet]], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, after a check against the types of the constructor.
-
-    Raises:
-        ValueError: naming the first option of another type.
-    """
-    types = get_type_hints(strategy.__init__)
-    checked = {}
-    for option, value in options.items():
-        try:
-            checked[option] = TypeAdapter(types[option], config=ConfigDict(strict=True)).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{option} is {value!r}: {error.errors()[0]['msg']}") from error
-    return checked

@@ -6,18 +6,20 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from optuna.study import Study
 
 import search_spaces
-from nas.search.limits import cheap_violation, parse_all
+from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics
-from nas.search.sampler import UniqueNSGAIISampler
+from nas.search.problem import Problem
+from nas.search.samplers import make_sampler
 from nas.search.storage import create_or_load
 from nas.search.worker import Worker
 from search_spaces import Architecture, SearchSpace
@@ -78,16 +80,17 @@ def make_worker(
     space: SearchSpace,
     limits: Sequence[str] = (),
     evaluate: Evaluate | None = None,
-    population: int = 6,
+    sampler: str = "nsga2",
+    options: Mapping[str, Any] = MappingProxyType({"population": 6}),
     seed: int = 0,
     identity: dict[str, Any] | None = None,
 ) -> Worker:
     """A worker on the study in `folder`; everything in it is read from disk."""
     metrics = [ACCURACY, *cheap_metrics(space, {})]
     parsed = parse_all(limits, metrics, space)
-    sampler = UniqueNSGAIISampler(space, lambda codes: cheap_violation(parsed, metrics, codes), population, seed)
     objectives = objectives_of(metrics)
-    study = create_or_load(folder / "study.journal", "study", objectives, identity or {"seed": seed}, sampler)
+    made = make_sampler(sampler, options, Problem.of(space, objectives, metrics, parsed), seed)
+    study = create_or_load(folder / "study.journal", "study", objectives, identity or {"seed": seed}, made)
     return Worker(study, space, objectives, metrics, parsed, evaluate or synthetic_accuracy(space), folder / "locks")
 
 

@@ -12,13 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import TrialState
-from synthetic_search import make_worker, synthetic_accuracy, trial_table
+from synthetic_search import make_worker, objectives_of, synthetic_accuracy, trial_table
 
 import search_spaces
-from nas.search import sampler as sampler_module
+from nas.search.encoding import distributions, trial_codes
 from nas.search.limits import cheap_violation, parse_all
-from nas.search.metrics import cheap_metrics
-from nas.search.sampler import SpaceExhausted, UniqueNSGAIISampler, distributions, trial_codes
+from nas.search.metrics import ACCURACY, cheap_metrics
+from nas.search.problem import Problem, Violation
+from nas.search.samplers import unique as sampler_module
+from nas.search.samplers.by_optuna import NSGAII
+from nas.search.samplers.unique import SpaceExhausted
 from nas.search.worker import REASON
 from search_spaces import Architecture, SearchSpace
 from search_spaces.space import Codes
@@ -26,11 +29,16 @@ from search_spaces.space import Codes
 Matrix = NDArray[np.float64]
 
 
+def problem(space: SearchSpace, violation: Violation) -> Problem:
+    """Accuracy against MACs."""
+    return Problem(space, tuple(objectives_of([ACCURACY, *cheap_metrics(space, {})])), violation)
+
+
 def in_memory(space: SearchSpace, budget: int, limits: list[str], population: int = 6, seed: int = 0) -> Study:
     """A finished search of accuracy against MACs, without a file."""
     metrics = cheap_metrics(space, {})
     parsed = parse_all(limits, metrics, space)
-    sampler = UniqueNSGAIISampler(space, lambda codes: cheap_violation(parsed, metrics, codes), population, seed)
+    sampler = NSGAII(problem(space, lambda codes: cheap_violation(parsed, metrics, codes)), seed, population)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     accuracy = synthetic_accuracy(space)
@@ -98,9 +106,7 @@ def test_rare_architectures_are_all_found(small: SearchSpace) -> None:
     def violation(codes: Codes) -> Matrix:
         return np.array([float(row.tobytes() not in rare) for row in codes])
 
-    study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=UniqueNSGAIISampler(small, violation, 4, seed=0)
-    )
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=NSGAII(problem(small, violation), 0, 4))
     for _ in rare:
         trial = study.ask(dict(distributions(small)))
         study.tell(trial, [0.0, 0.0])
@@ -114,7 +120,7 @@ def test_a_large_space_is_given_up_without_enumeration(small: SearchSpace, monke
     monkeypatch.setattr(sampler_module, "all_codes", lambda space: pytest.fail("enumerated"))
     study = optuna.create_study(
         directions=["maximize", "minimize"],
-        sampler=UniqueNSGAIISampler(small, lambda codes: np.ones(len(codes)), 4, seed=0),
+        sampler=NSGAII(problem(small, lambda codes: np.ones(len(codes))), 0, 4),
     )
     with pytest.raises(SpaceExhausted):
         study.ask(dict(distributions(small)))
@@ -195,7 +201,7 @@ def test_beats_random_search() -> None:
     worst = float(values(ends)[:, 1].max())
     ratios = []
     for seed in range(5):
-        sampler = UniqueNSGAIISampler(space, lambda codes: np.zeros(len(codes)), 20, seed)
+        sampler = NSGAII(problem(space, lambda codes: np.zeros(len(codes))), seed, 20)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         for _ in range(150):
             trial = study.ask(dict(distributions(space)))

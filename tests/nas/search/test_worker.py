@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from synthetic_search import fork, kill, make_worker, synthetic_accuracy, trial_table, wait_until
 
 from nas.search import worker as worker_module
-from nas.search.sampler import trial_codes
+from nas.search.encoding import trial_codes
 from nas.search.storage import load
 from nas.search.worker import Worker, evaluations
 from search_spaces import Architecture, SearchSpace

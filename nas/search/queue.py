@@ -1,0 +1,47 @@
+"""The queue of proposals: trials that wait in the study, so that any worker can take or refill it."""
+
+from __future__ import annotations
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.search.encoding import distributions
+from nas.search.samplers.batch import BatchSampler
+from nas.search.samplers.unique import SpaceExhausted
+
+BATCH, REASON = "batch", "proposal"
+
+
+def refill(study: Study, sampler: BatchSampler) -> None:
+    """Put the next batch into the study when nothing waits there; the caller holds the lock for asking.
+
+    A batch of which a killed process added only a part is completed with what that process would have added. When
+    nothing is left to propose nothing is added: whoever asks then is told so by the sampler.
+    """
+    trials = study.get_trials(deepcopy=False)
+    start, present = _unfinished(trials)
+    if not present and any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    try:
+        batch = sampler.next_batch(study, start)
+    except SpaceExhausted:
+        return
+    space = sampler.space
+    for index, architecture in enumerate(space.architectures(batch.codes)):
+        if index >= present:
+            attributes = {BATCH: {"start": start, "size": len(batch.codes)}, REASON: dict(batch.reasons[index])}
+            study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=architecture.values,
+                    distributions=dict(distributions(space)),
+                    user_attrs=attributes,
+                )
+            )
+
+
+def _unfinished(trials: list[FrozenTrial]) -> tuple[int, int]:
+    """Number of the first trial of the next batch, and how many trials of it are in the study already."""
+    last = trials[-1].user_attrs.get(BATCH) if trials else None
+    end = last["start"] + last["size"] if last else len(trials)
+    return (last["start"], len(trials) - last["start"]) if last and len(trials) < end else (len(trials), 0)
