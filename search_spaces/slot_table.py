@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.paths import Paths
 from search_spaces.workload import COSTS, Workload
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ class SlotTable:
         """The operators of the variant of a row; `None` when the slot is left out."""
         variant = self._variant(row)
         return None if variant is None else self._space.variant_workload(variant)
+
+    def paths(self, row: int) -> Paths | None:
+        """The paths through the variant of a row; `None` when the slot is left out."""
+        variant = self._variant(row)
+        if variant is None:
+            return None
+        workload = self._space.variant_workload(variant)
+        inputs, outputs = len(workload.inputs) - variant.state_inputs, len(workload.outputs) - variant.state_outputs
+        return Paths.through(workload, inputs, outputs)
 
     def rows(self, codes: Codes) -> NDArray[np.float64]:
         """The costs of the slot in each architecture of these canonical codes, shape (n, columns)."""

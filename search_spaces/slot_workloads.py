@@ -56,7 +56,7 @@ class SlotWorkloads:
     def number(self, codes: Codes) -> None:
         """Give a number to all workloads of these canonical codes, shape (n, number of choices)."""
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            self._complete(slot, numbers, _distinct(slot.index(codes), len(numbers))[0])
+            self._complete(slot, numbers, distinct(slot.index(codes), len(numbers))[0])
 
     def number_all(self, most: int) -> None:
         """Give a number to the workloads of all variants of all slots.
@@ -102,8 +102,8 @@ class SlotWorkloads:
         most = min(LARGEST_TABLE, max(1, len(codes) // 8))
         rows, joint = np.zeros(len(codes), dtype=np.intp), table[:1]
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            used, local = _distinct(numbers[slot.index(codes)], len(table))
-            pairs, merged = _distinct(rows * len(used) + local, len(joint) * len(used))
+            used, local = distinct(numbers[slot.index(codes)], len(table))
+            pairs, merged = distinct(rows * len(used) + local, len(joint) * len(used))
             if len(pairs) > most and len(joint) > 1:
                 yield rows, joint
                 rows, joint = local, table[used]
@@ -116,7 +116,7 @@ class SlotWorkloads:
             numbers[row] = self._known.setdefault(slot.workload(row), len(self._known))
 
 
-def _distinct(values: NDArray[Any], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def distinct(values: NDArray[Any], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The distinct ones of numbers below `size`, sorted, and the position of each value among them."""
     there = np.zeros(size, dtype=bool)
     there[values] = True

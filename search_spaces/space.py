@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from search_spaces.connectivity import Connectivity
 from search_spaces.slot_table import (
     COLUMNS,
     IDLE_WEIGHT_BYTES,
@@ -202,6 +203,7 @@ class SearchSpace:
         self._skeletons: dict[ModuleSpec, nn.Module] = {}
         self._traces: dict[Variant, Workload] = {}
         self._tables = {phase: [SlotTable(self, slot, phase) for slot in self.slots] for phase in self.phases}
+        self._connectivity = {phase: Connectivity(tables) for phase, tables in self._tables.items()}
 
     def __repr__(self) -> str:
         return f"<search space {self.name}: {len(self.choices)} choices, {self.size:.3g} architectures>"
@@ -378,6 +380,11 @@ class SearchSpace:
         """Names of the columns of `features`."""
         self._check_phase(phase)
         return COSTS
+
+    def connectivity(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+        """How the input reaches the output, shape (n, 4): the columns `CONNECTIVITY` of `search_spaces.connectivity`."""
+        self._check_phase(phase)
+        return self._connectivity[phase].features(self.canonical(codes))
 
     def slot_workloads(self, phase: str = "inference") -> SlotWorkloads:
         """Which workload each slot runs, for costs that are sums over slots but no column of `features`."""
