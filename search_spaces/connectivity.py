@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from search_spaces.paths import Floats, Paths
 from search_spaces.slot_table import SlotTable
-from search_spaces.slot_workloads import distinct
 
 #: The columns of `SearchSpace.connectivity`.
 CONNECTIVITY = ("log_paths", "longest_path", "shortest_path", "mean_path")
@@ -24,26 +23,39 @@ class Connectivity:
 
     def __init__(self, tables: Sequence[SlotTable]) -> None:
         self._tables = tables
-        self._blocks: list[dict[int, Paths | None]] = [{} for _ in tables]
+        self._blocks = [_unknown(len(table), 1) for table in tables]
 
     def features(self, codes: NDArray[np.int64]) -> Floats:
         """The columns `CONNECTIVITY` of canonical codes, shape (n, 4); all zero where no path leads to the output."""
-        rows = [distinct(table.index(codes), len(table)) for table in self._tables]
-        blocks = [[self._block(slot, int(row)) for row in used] for slot, (used, _) in enumerate(rows)]
-        present = [block.longest.shape for group in blocks for block in group if block is not None]
-        size = max((max(shape) for shape in present), default=1)
-        state = Paths.straight(size).take(np.zeros(len(codes), dtype=np.intp))
-        for group, (_, local) in zip(blocks, rows, strict=True):
-            if any(block is not None for block in group):
-                through = [Paths.straight(size) if block is None else block.padded(size) for block in group]
-                state = state.then(Paths.stack(through).take(local))
+        rows = [table.index(codes) for table in self._tables]
+        for slot, index in enumerate(rows):
+            for row in np.unique(index[np.isnan(self._blocks[slot].number[index, 0, 0])]).tolist():
+                self._keep(slot, row)
+        if any(np.isnan(b.number[index, 0, 0]).any() for b, index in zip(self._blocks, rows, strict=True)):  # they grew
+            return self.features(codes)
+        state = Paths.straight(self._size).take(np.zeros(len(codes), dtype=np.intp))
+        for blocks, index in zip(self._blocks, rows, strict=True):
+            state = state.then(blocks.take(index))
         return _statistics(state)
 
-    def _block(self, slot: int, row: int) -> Paths | None:
-        """The paths through a variant of a slot; `None` when it is left out."""
-        if row not in self._blocks[slot]:
-            self._blocks[slot][row] = self._tables[slot].paths(row)
-        return self._blocks[slot][row]
+    @property
+    def _size(self) -> int:
+        """Most tensors that a slot was seen to pass on."""
+        return self._blocks[0].number.shape[-1]
+
+    def _keep(self, slot: int, row: int) -> None:
+        """Look at a variant; all tables grow and are begun anew, when it passes on more tensors than any before."""
+        paths = self._tables[slot].paths(row)
+        if paths is not None and max(paths.number.shape) > self._size:
+            self._blocks = [_unknown(len(table), max(paths.number.shape)) for table in self._tables]
+        kept = Paths.straight(self._size) if paths is None else paths.padded(self._size)
+        for part, mine in zip(self._blocks[slot].parts, kept.parts, strict=True):
+            part[row] = mine
+
+
+def _unknown(rows: int, size: int) -> Paths:
+    """Variants that nobody looked at yet."""
+    return Paths(*(np.full((rows, size, size), np.nan) for _ in range(4)))
 
 
 def _statistics(ends: Paths) -> Floats:

@@ -15,6 +15,7 @@ from nas.search.samplers.unique import UniqueSampler
 _SAMPLERS = {
     "nsga2": "nas.search.samplers.by_optuna:NSGAII",
     "random": "nas.search.samplers.by_chance:RandomSampler",
+    "screened": "nas.search.samplers.screened:ScreenedSampler",
     "tpe": "nas.search.samplers.by_optuna:TPE",
 }
 

@@ -1,0 +1,170 @@
+"""The default sampler: surrogates judge tens of thousands of candidates, the study evaluates the best ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.acquisition import Beliefs, Improvement
+from nas.search.pareto import layers, nondominated
+from nas.search.problem import Problem
+from nas.search.samplers.batch import Batch, BatchSampler, History
+from nas.search.samplers.screening import Screened, Screening
+from nas.search.surrogates.descriptors import Descriptors
+from nas.search.surrogates.gaussian_process import GaussianProcess
+from nas.search.surrogates.warping import Warping
+from search_spaces.space import Codes
+
+Values = NDArray[np.float64]
+
+#: Evaluated networks that the surrogates learn from: the best ones.
+LEARNED = 300
+
+#: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
+FINALISTS, STRIDE = 200, 16
+
+
+class ScreenedSampler(BatchSampler):
+    """Surrogate-assisted multi-objective search.
+
+    After a few random networks, each batch is chosen thus: a Gaussian process learns every expensive objective from the
+    evaluated networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
+    candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those before
+    it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
+    part of the front matters; without them it is what is better than the median of the random networks.
+
+    Args:
+        problem: space, objectives and limits.
+        seed: of all random draws.
+        batch_size: networks of a batch.
+        initial: random networks before the first batch that is screened.
+    """
+
+    def __init__(self, problem: Problem, seed: int, batch_size: int = 10, initial: int = 20) -> None:
+        super().__init__(problem, seed, batch_size)
+        if initial < 2:
+            raise ValueError(f"initial is {initial}: the surrogates need at least 2 networks to begin with")
+        self.initial = initial
+        self._describe = Descriptors(problem.space)
+        self._screening = Screening(problem)
+
+    def batch(self, history: History, n: int, rng: np.random.Generator) -> Batch:
+        """The `n` candidates that together are expected to add most; random ones before there is enough to learn from."""
+        if len(history.codes) < self.initial:
+            codes = self.repaired(self.space.random_codes(n, rng), history.seen, rng)
+            return Batch(codes, [{"source": "random"} for _ in codes])
+        search = _Search(self.problem, history, self._describe, self._goals(history))
+        found = self._screening(search.believe, search.known, history.seen, rng)
+        if len(found.codes) == 0:
+            codes = self.repaired(search.known[:n], history.seen, rng)
+            return Batch(codes, [{"source": "neighbour"} for _ in codes])
+        return search.chosen(found, n)
+
+    def _goals(self, history: History) -> Values:
+        """The worst value of each objective, to be minimised, that matters: its limit, or the median at the beginning."""
+        goals = np.median(history.values[: self.initial] * self.problem.signs, axis=0)
+        names = [metric.name for metric in self.problem.objectives]
+        for limit in self.problem.goals:
+            if limit.metric in names:
+                column = names.index(limit.metric)
+                if limit.sign == self.problem.signs[column]:
+                    goals[column] = limit.value * limit.sign
+        return goals
+
+
+class _Search:
+    """One batch: what was learned, and what would be gained.
+
+    All objectives are to be minimised, the expensive ones are warped and come first.
+    """
+
+    def __init__(self, problem: Problem, history: History, describe: Descriptors, goals: Values) -> None:
+        self._problem, self._describe = problem, describe
+        self._order = sorted(range(len(goals)), key=lambda column: problem.objectives[column].values is not None)
+        self._expensive = [column for column in self._order if problem.objectives[column].values is None]
+        losses = history.values * problem.signs
+        self._warpings = {column: Warping.of(losses[:, column], goals[column]) for column in self._expensive}
+        for column, warping in self._warpings.items():
+            losses[:, column] = warping(losses[:, column])
+        self._losses = losses[:, self._order]
+        rows = np.argsort(layers(self._losses, LEARNED), kind="stable")[:LEARNED]
+        self.known = history.codes[rows]
+        described = describe(self.known)
+        self._models = [GaussianProcess(described, self._losses[rows, i]) for i in range(len(self._expensive))]
+
+    def believe(self, codes: Codes) -> Beliefs:
+        """What the surrogates, and the cheap metrics, say of canonical codes."""
+        described = self._describe(codes)
+        predicted = [model.predict(described) for model in self._models]
+        cheap = [self._cheap(column, codes) for column in self._order[len(predicted) :]]
+        mean = np.stack([*(mean for mean, _ in predicted), *cheap], axis=1)
+        deviation = np.zeros_like(mean)
+        for column, (_, spread) in enumerate(predicted):
+            deviation[:, column] = spread
+        return Beliefs(mean, deviation)
+
+    def _cheap(self, column: int, codes: Codes) -> Values:
+        metric = self._problem.objectives[column]
+        if metric.values is None:
+            raise ValueError(f"{metric.name} is known only after an evaluation")
+        return metric.values(codes) * self._problem.signs[column]
+
+    def chosen(self, found: Screened, n: int) -> Batch:
+        """The `n` candidates that together add most."""
+        improvement = Improvement(self._losses, *self._box(found.beliefs.mean))
+        coarse = improvement.expected(found.beliefs, STRIDE)
+        finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
+        joints = [model.joint(self._describe(finalists.codes))[1] for model in self._models]
+        beliefs, picks, reasons = finalists.beliefs, list[int](), list[Mapping[str, Any]]()
+        for _ in range(min(n, len(finalists.codes))):
+            gains = improvement.expected(beliefs)
+            gains[picks] = -1.0
+            pick = int(np.argmax(gains))
+            picks.append(pick)
+            reasons.append(self._reason(beliefs, pick, float(gains[pick]), len(found.codes)))
+            improvement.add(beliefs.mean[pick : pick + 1])
+            joints = [_conditioned(joint, pick, model.noise) for joint, model in zip(joints, self._models, strict=True)]
+            beliefs = _narrowed(beliefs, joints)
+        return Batch(finalists.codes[picks], reasons)
+
+    def _box(self, candidates: Values) -> tuple[Values, Values]:
+        """The worst value of each objective that counts, and the best one that there may be.
+
+        Of the expensive ones it is the bound of the warping. Of the others it is the worst one on the front of what is
+        known and believed, and a fifth of its range beyond, so that the end of the front counts too.
+        """
+        points = np.concatenate([self._losses, candidates])
+        bounds = np.array([self._warpings[column].bound for column in self._expensive])
+        good = (points[:, : len(bounds)] < bounds).all(1)
+        front = points[good][nondominated(points[good])] if good.any() else points
+        ideal, worst = points.min(0), front.max(0)
+        reference = worst + 0.2 * (worst - ideal)
+        reference[: len(bounds)] = bounds
+        return reference, ideal
+
+    def _reason(self, beliefs: Beliefs, pick: int, gain: float, screened: int) -> dict[str, Any]:
+        """Why a candidate is taken."""
+        predicted = {}
+        for place, column in enumerate(self._order):
+            value = beliefs.mean[pick, place : place + 1]
+            warping = self._warpings.get(column)
+            value = (warping.inverse(value) if warping else value) * self._problem.signs[column]
+            predicted[self._problem.objectives[column].name] = float(value[0])
+        deviation = float(beliefs.deviation[pick, 0])
+        return {"source": "screened", "predicted": predicted, "deviation": deviation, "gain": gain, "among": screened}
+
+
+def _conditioned(joint: Values, pick: int, noise: float) -> Values:
+    """The covariance once one of the networks will be evaluated."""
+    row = joint[pick]
+    return joint - np.outer(row, row / (row[pick] + noise))
+
+
+def _narrowed(beliefs: Beliefs, joints: list[Values]) -> Beliefs:
+    deviation = beliefs.deviation.copy()
+    for column, joint in enumerate(joints):
+        deviation[:, column] = np.sqrt(np.maximum(np.diag(joint), 1e-12))
+    return Beliefs(beliefs.mean, deviation)

@@ -1,0 +1,1 @@
+"""Models of expensive objectives, from few evaluated networks, with uncertainty."""

@@ -1,0 +1,120 @@
+"""What a surrogate sees of a network: its choices, how often each option occurs, its costs and its connectivity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+
+from search_spaces import Choice, SearchSpace
+from search_spaces.space import Codes
+
+Floats = NDArray[np.float32]
+
+#: Random networks whose columns have mean 0 and deviation 1 after scaling.
+SCALE_SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Described:
+    """Many networks.
+
+    Attributes:
+        groups: matrices of shape (n, columns); squared distances of rows are means over the columns, so that groups
+            of different widths are alike.
+    """
+
+    groups: tuple[Floats, ...]
+
+    def __len__(self) -> int:
+        return len(self.groups[0])
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Described:
+        """Some of them."""
+        return Described(tuple(group[rows] for group in self.groups))
+
+
+class Descriptors:
+    """Describes networks of a space by three groups of columns.
+
+    1. One-hot choices, ordered ones by thermometer code; a choice without effect is an option of its own. Half the
+       squared distance is the share of choices that differ (Hamming).
+    2. How often each option occurs among the choices that have the same options.
+    3. Logarithms of the costs in every phase (MACs by kind, bytes, kernels, parameters), and connectivity: number and
+       lengths of the paths through the network.
+
+    Args:
+        space: of the networks.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self._offsets, self._embedding, self._kinds = _tables(space)
+        sample = space.random_codes(SCALE_SAMPLES, np.random.default_rng(0))
+        self._floor = np.maximum(self._costs(sample).mean(0) * 1e-3, 1e-12)
+        self._scales = [(raw.mean(0), raw.std(0)) for raw in (self._counts(sample).astype(float), self._sums(sample))]
+
+    def __call__(self, codes: Codes) -> Described:
+        """Describe canonical codes, shape (n, choices)."""
+        scaled = [
+            ((raw - mean) / np.where(spread > 0, spread, 1.0))[:, spread > 0] / np.sqrt(max(1, (spread > 0).sum()))
+            for raw, (mean, spread) in zip((self._counts(codes), self._sums(codes)), self._scales, strict=True)
+        ]
+        groups = (self._one_hot(codes) @ self._embedding, *scaled)
+        return Described(tuple(np.ascontiguousarray(group, dtype=np.float32) for group in groups))
+
+    def _one_hot(self, codes: Codes) -> Floats:
+        """A column for each option of each choice, and one for that it has no effect."""
+        active = self.space.active(codes)
+        columns = self._offsets[:-1] + np.where(active, codes, np.diff(self._offsets) - 1)
+        one_hot = np.zeros((len(codes), self._offsets[-1]), dtype=np.float32)
+        np.put_along_axis(one_hot, columns, 1.0, axis=1)
+        return one_hot
+
+    def _counts(self, codes: Codes) -> Floats:
+        return self._one_hot(codes) @ self._kinds
+
+    def _costs(self, codes: Codes) -> NDArray[np.float64]:
+        phases = self.space.phases
+        return np.concatenate(
+            [
+                *(self.space.features(codes, phase) for phase in phases),
+                *(self.space.parameters(codes, phase)[:, None] for phase in phases),
+            ],
+            axis=1,
+        )
+
+    def _sums(self, codes: Codes) -> NDArray[np.float64]:
+        paths = [self.space.connectivity(codes, phase) for phase in self.space.phases]
+        return np.concatenate([np.log(self._costs(codes) + self._floor), *paths], axis=1)
+
+
+def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Where the one-hot columns of each choice begin; what they are multiplied with for the first group and the second.
+
+    Shapes (choices + 1,), (one-hot columns, columns of the group).
+    """
+    sizes = [len(choice.options) + 1 for choice in space.choices]
+    blocks = [_embedding(choice) for choice in space.choices]
+    varying = max(1, sum(len(choice.options) > 1 for choice in space.choices))
+    kinds = list(dict.fromkeys(choice.options for choice in space.choices))
+    counts = np.zeros((sum(sizes), sum(map(len, kinds))), dtype=np.float32)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    starts = dict(zip(kinds, np.cumsum([0, *map(len, kinds)]), strict=False))
+    for choice, offset in zip(space.choices, offsets, strict=False):
+        options = np.arange(len(choice.options))
+        counts[offset + options, starts[choice.options] + options] = 1.0
+    return offsets, (block_diag(*blocks) / np.sqrt(2 * varying)).astype(np.float32), counts
+
+
+def _embedding(choice: Choice) -> NDArray[np.float64]:
+    """A row for each option and one for no effect, any two at a squared distance of 2; neighbours of ordered ones are
+    nearer."""
+    options = len(choice.options)
+    rows = np.eye(options + 1)
+    if choice.ordered and options > 2:
+        steps = np.sqrt(2 / (options - 1)) * (np.arange(options)[:, None] > np.arange(options - 1))
+        rows = np.hstack([rows, np.vstack([steps, np.zeros(options - 1)])]) / np.sqrt(2)
+    return rows if options > 1 else rows * 0

@@ -1,0 +1,169 @@
+"""A Gaussian process on choices, counts, costs and connectivity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+
+from nas.search.surrogates.descriptors import Described
+
+Values = NDArray[np.float64]
+
+#: What the hyper-parameters may be: decay of the covariance with the squared distance in each group, its share beside
+#: that of the choices, and the variance of the noise.
+RATES = ((0.5, 1.0, 2.0), (0.15, 0.6), (0.2, 0.8, 3.2))
+SHARES = (0.3, 1.0, 3.0)
+NOISES = (0.003, 0.01, 0.05, 0.2)
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Hyper-parameters, as positions in the lists above.
+
+    Attributes:
+        rates: one for each group.
+        shares: of the second and of the third group.
+        noise: of the observations.
+    """
+
+    rates: tuple[int, int, int] = (1, 0, 1)
+    shares: tuple[int, int] = (1, 1)
+    noise: int = 1
+
+    @property
+    def amplitudes(self) -> tuple[float, float, float]:
+        """Variance of each group."""
+        return 1.0, *(SHARES[share] for share in self.shares)  # type: ignore[return-value]
+
+    def neighbours(self) -> Iterator[Covariance]:
+        """Those that differ by one step of one hyper-parameter."""
+        for group, known in enumerate(RATES):
+            for rate in _steps(self.rates[group], len(known)):
+                yield replace(self, rates=(*self.rates[:group], rate, *self.rates[group + 1 :]))
+        for group in range(2):
+            for share in _steps(self.shares[group], len(SHARES)):
+                yield replace(self, shares=(*self.shares[:group], share, *self.shares[group + 1 :]))
+        for noise in _steps(self.noise, len(NOISES)):
+            yield replace(self, noise=noise)
+
+    def between(self, a: Described, b: Described) -> NDArray[np.float32]:
+        """Covariance without noise, shape (len(a), len(b))."""
+        total = np.zeros((len(a), len(b)), dtype=np.float32)
+        for group, (rate, amplitude) in enumerate(zip(self.rates, self.amplitudes, strict=True)):
+            distance = squared_distances(a.groups[group], b.groups[group])
+            distance *= -RATES[group][rate]
+            total += np.float32(amplitude) * np.exp(distance, out=distance)
+        return total
+
+
+def _steps(position: int, length: int) -> list[int]:
+    return [step for step in (position - 1, position + 1) if 0 <= step < length]
+
+
+def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Between all rows, shape (len(a), len(b))."""
+    distances = (-2 * a) @ b.T
+    distances += (a * a).sum(1)[:, None]
+    distances += (b * b).sum(1)
+    return np.maximum(distances, 0, out=distances)
+
+
+class GaussianProcess:
+    """Prediction with uncertainty; the covariance is the sum of one for each group of `Descriptors`.
+
+    Its hyper-parameters are those of the highest marginal likelihood that climbing from the middle of small lists of
+    values reaches (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1); the overall
+    variance is the best one for each, in closed form.
+
+    Args:
+        known: evaluated networks, at least 2.
+        values: of the objective, shape (n,), finite.
+    """
+
+    def __init__(self, known: Described, values: Values) -> None:
+        self._known = known
+        self._mean, self._scale = float(values.mean()), float(values.std()) or 1.0
+        standard = (values - self._mean) / self._scale
+        self.covariance, self._fit = _climb(known, standard)
+
+    def predict(self, networks: Described) -> tuple[Values, Values]:
+        """Mean and standard deviation of the objective without noise, each of shape (n,)."""
+        cross = self.covariance.between(networks, self._known)
+        mean = cross @ self._fit.weights
+        solved = solve_triangular(self._fit.factor32, cross.T, lower=True, check_finite=False)
+        variance = np.maximum(sum(self.covariance.amplitudes) - (solved * solved).sum(0), 1e-6) * self._fit.variance
+        return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
+
+    def joint(self, networks: Described) -> tuple[Values, Values]:
+        """Mean, shape (n,), and covariance, shape (n, n), without noise."""
+        cross = self.covariance.between(networks, self._known).astype(float)
+        solved = solve_triangular(self._fit.factor, cross.T, lower=True, check_finite=False)
+        prior = self.covariance.between(networks, networks).astype(float)
+        covariance = (prior - solved.T @ solved) * self._fit.variance * self._scale**2
+        return cross @ self._fit.weights * self._scale + self._mean, covariance
+
+    @property
+    def noise(self) -> float:
+        """Variance of what repeating an evaluation, or all that the descriptors do not tell, adds."""
+        return NOISES[self.covariance.noise] * self._fit.variance * self._scale**2
+
+    def log_density(self) -> float:
+        """Mean logarithm of the density of each value, predicted from all others (the same book, section 5.4.2)."""
+        precision = np.diag(cho_solve((self._fit.factor, True), np.eye(len(self._known))))
+        residual, variance = self._fit.weights / precision, self._fit.variance / precision
+        squares = residual**2 / variance
+        return float(-0.5 * np.mean(np.log(2 * np.pi * variance) + squares) - np.log(self._scale))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Attributes: Cholesky factor, weights of the known networks, overall variance, logarithm of the likelihood."""
+
+    factor: Values
+    weights: Values
+    variance: float
+    likelihood: float
+
+    @property
+    def factor32(self) -> NDArray[np.float32]:
+        return self.factor.astype(np.float32)
+
+
+def _climb(known: Described, values: Values) -> tuple[Covariance, _Fit]:
+    """The covariance of which no neighbour has a higher likelihood."""
+    parts: dict[tuple[int, int], NDArray[np.float32]] = {}
+    tried: dict[Covariance, _Fit] = {}
+
+    def fit(covariance: Covariance) -> _Fit:
+        if covariance not in tried:
+            total = np.zeros((len(known), len(known)))
+            for group, (rate, amplitude) in enumerate(zip(covariance.rates, covariance.amplitudes, strict=True)):
+                if (group, rate) not in parts:
+                    distance = squared_distances(known.groups[group], known.groups[group])
+                    parts[group, rate] = np.exp(-RATES[group][rate] * distance)
+                total += amplitude * parts[group, rate]
+            tried[covariance] = _fitted(total, NOISES[covariance.noise], values)
+        return tried[covariance]
+
+    best = Covariance()
+    while True:
+        nearby = max(best.neighbours(), key=lambda covariance: fit(covariance).likelihood)
+        if fit(nearby).likelihood <= fit(best).likelihood:
+            return best, fit(best)
+        best = nearby
+
+
+def _fitted(covariance: Values, noise: float, values: Values) -> _Fit:
+    n = len(values)
+    covariance = covariance + noise * np.eye(n)
+    try:
+        factor = cholesky(covariance, lower=True, check_finite=False)
+    except LinAlgError:
+        return _Fit(np.eye(n), np.zeros(n), 1.0, -np.inf)
+    weights = cho_solve((factor, True), values, check_finite=False)
+    variance = max(float(values @ weights) / n, 1e-12)
+    return _Fit(factor, weights, variance, float(-0.5 * n * np.log(variance) - np.log(np.diag(factor)).sum()))
