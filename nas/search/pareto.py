@@ -1,0 +1,63 @@
+"""Which of many points are the best trade-offs, and how much they dominate. Less is better in all objectives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+def nondominated(values: Values) -> NDArray[np.bool_]:
+    """Which rows no other row dominates; of equal rows all or none.
+
+    Args:
+        values: to be minimised, shape (n, objectives); not a number is an error of the caller.
+    """
+    unique, inverse = np.unique(values, axis=0, return_inverse=True)  # in lexicographic order
+    keep = _sweep(unique) if unique.shape[1] == 2 else _compare(unique)
+    return np.asarray(keep[inverse.reshape(-1)])
+
+
+def _sweep(unique: Values) -> NDArray[np.bool_]:
+    """Of rows in the order of their first objective: whether the second one is less than in all rows before."""
+    before = np.minimum.accumulate(np.concatenate([[np.inf], unique[:-1, 1]]))
+    keep: NDArray[np.bool_] = unique[:, 1] < before
+    if len(keep):
+        keep[0] = True
+    return keep
+
+
+def _compare(unique: Values) -> NDArray[np.bool_]:
+    """Of distinct rows in lexicographic order, in which no row is dominated by a later one."""
+    keep = np.ones(len(unique), dtype=bool)
+    for row in range(len(unique)):
+        if keep[row]:
+            keep[row + 1 :] &= (unique[row + 1 :] < unique[row]).any(axis=1)
+    return keep
+
+
+def hypervolume(values: Values, reference: Values) -> float:
+    """Volume that is dominated by a row of `values` and dominates `reference` (Zitzler and Thiele, 1998).
+
+    Two objectives take O(n log n); each further one a factor of n (slices along the last objective).
+
+    Args:
+        values: to be minimised, shape (n, objectives).
+        reference: worst values that count, shape (objectives,).
+    """
+    inside = values[(values < reference).all(axis=1)]
+    return _volume(inside[nondominated(inside)], np.asarray(reference, dtype=float))
+
+
+def _volume(front: Values, reference: Values) -> float:
+    if not len(front):
+        return 0.0
+    if len(reference) == 1:
+        return float(reference[0] - front.min())
+    front = front[np.argsort(front[:, -1], kind="stable")]
+    heights = np.diff(np.append(front[:, -1], reference[-1]))
+    if len(reference) == 2:
+        return float(((reference[0] - np.minimum.accumulate(front[:, 0])) * heights).sum())
+    slices = np.flatnonzero(heights > 0)
+    return float(sum(hypervolume(front[: row + 1, :-1], reference[:-1]) * heights[row] for row in slices))
