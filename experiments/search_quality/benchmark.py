@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from experiments.search_quality.figures import at, evaluations_to, growth, spread
 from experiments.search_quality.searches import Plan, Trace, search
 from experiments.search_quality.task import Task
-from nas.progress import Reporter
+from nas.progress import Advance, Reporter
 
 #: Shares of the hypervolume, in percent, to which evaluations are counted.
 SHARES = (95, 99)
@@ -27,13 +28,15 @@ def benchmark(task: Task, plan: Plan, seeds: int, evaluations: Sequence[int], re
     Raises:
         UsageError: when there is no such sampler, or an option is wrong.
     """
-    traces = []
     with reporter.progress(f"{plan.sampler}, {seeds} searches") as advance:
-        for seed in range(seeds):
-            done = seed * plan.budget
-            traces.append(search(task, plan, seed, lambda n, _, done=done: advance(done + n, seeds * plan.budget)))
+        traces = [search(task, plan, seed, partial(_add, advance, seed, seeds)) for seed in range(seeds)]
     shown = [n for n in evaluations if n <= plan.budget]
     return {"sampler": plan.sampler, "seeds": seeds, "budget": plan.budget, **figures(task, traces, shown)}
+
+
+def _add(advance: Advance, before: int, seeds: int, done: int, budget: int) -> None:
+    """Progress of one search as that of all."""
+    advance(before * budget + done, seeds * budget)
 
 
 def figures(task: Task, traces: Sequence[Trace], evaluations: Sequence[int]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,9 +125,9 @@ def from_table(space: str, path: str, joined: Sequence[str], accuracy: str, late
     return _full(made, codes, _numbers(table, accuracy), _numbers(table, latency))
 
 
-def _numbers(table: object, column: str) -> Values:
+def _numbers(table: Any, column: str) -> Values:
     try:
-        numbers = np.asarray(table[column].to_numpy(zero_copy_only=False), dtype=float)  # type: ignore[index]
+        numbers = np.asarray(table[column].to_numpy(zero_copy_only=False), dtype=np.float64)
     except ValueError as error:
         raise ValueError(f"column {column!r} is not of numbers") from error
     if not np.isfinite(numbers).all():

@@ -13,8 +13,10 @@ from nas.search.samplers.unique import UniqueSampler
 
 #: Module and class of each sampler; a module is imported when its sampler is asked for.
 _SAMPLERS = {
+    "local_search": "nas.search.samplers.local_search:LocalSearch",
     "nsga2": "nas.search.samplers.by_optuna:NSGAII",
     "random": "nas.search.samplers.by_chance:RandomSampler",
+    "regularized_evolution": "nas.search.samplers.regularized_evolution:RegularizedEvolution",
     "tpe": "nas.search.samplers.by_optuna:TPE",
 }
 
