@@ -37,6 +37,40 @@ def _compare(unique: Values) -> NDArray[np.bool_]:
     return keep
 
 
+def layers(values: Values) -> NDArray[np.int64]:
+    """Number of the layer of each row (Deb et al., 2002): 0 for the best trade-offs, 1 for the best of the rest, ...
+
+    Args:
+        values: to be minimised, shape (n, objectives).
+    """
+    found = np.zeros(len(values), dtype=np.int64)
+    rest = np.arange(len(values))
+    while len(rest):
+        best = nondominated(values[rest])
+        rest = rest[~best]
+        found[rest] += 1
+    return found
+
+
+def crowding(values: Values) -> NDArray[np.float64]:
+    """Crowding distance of each row (Deb et al., 2002): how far apart its neighbours in each objective are, summed.
+
+    Args:
+        values: of one layer, shape (n, objectives).
+
+    Returns:
+        Shape (n,), in units of the range of each objective; infinite at both ends.
+    """
+    total = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        gaps = np.full(len(column), np.inf)
+        gaps[1:-1] = (ordered[2:] - ordered[:-2]) / max(np.ptp(column), np.finfo(float).tiny)
+        total[order] += gaps
+    return total
+
+
 def hypervolume(values: Values, reference: Values) -> float:
     """Volume that is dominated by a row of `values` and dominates `reference` (Zitzler and Thiele, 1998).
 

@@ -30,13 +30,15 @@ class LocalSearch(BatchSampler):
     def _neighbours(self, history: History, seen: set[bytes], rng: np.random.Generator) -> Codes:
         """New ones that keep the cheap limits, in random order."""
         codes = exchanges(self.space, self._best(history), rng)
-        codes = rng.permutation(codes[self.problem.violation(codes) <= 0])
-        new = np.array([row.tobytes() not in seen for row in codes], dtype=bool)
-        return np.asarray(codes[new])
+        codes = codes[self.problem.violation(codes) <= 0]
+        codes = codes[rng.permutation(len(codes))]
+        new: Codes = codes[np.array([row.tobytes() not in seen for row in codes], dtype=bool)]
+        return new
 
     def _best(self, history: History) -> Codes:
         if not len(history.codes):
             return history.codes
         missed = self.problem.goals_missed(history.values)
         least = missed == missed.min()
-        return history.codes[least][nondominated(history.values[least] * self.problem.signs)]
+        best: Codes = history.codes[least][nondominated(history.values[least] * self.problem.signs)]
+        return best

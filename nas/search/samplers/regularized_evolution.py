@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nas.search.pareto import crowding, layers
 from nas.search.problem import Problem
 from nas.search.samplers.batch import Batch, BatchSampler, History
 from nas.search.samplers.exchanges import exchanges
 from search_spaces.space import Codes
 
-#: Weight of the sum beside the largest term, as in ParEGO.
-SUM = 0.05
-
 
 class RegularizedEvolution(BatchSampler):
     """The latest networks are the population; the best of a random few of them has a child (Real et al., AAAI 2019).
 
-    Which one is the best of several objectives a random scalarisation decides, another one for each child: the
-    augmented Tchebycheff norm of ParEGO (Knowles, IEEE TEVC 2006), the objectives scaled to the population's range.
-    Before that, the one that misses the goals least is the best (Deb et al., 2002).
+    Of several objectives, the best one has the lowest layer of non-dominated networks in the population, as in Syne
+    Tune's multi-objective form (Salinas et al., AutoML-Conf 2022), and of those the largest crowding distance; the one that misses the goals least
+    comes before all others (both Deb et al., 2002).
 
     Args:
         problem: space, objectives and limits.
@@ -47,18 +44,13 @@ class RegularizedEvolution(BatchSampler):
         return Batch(codes, [{"source": source} for _ in codes])
 
     def _child(self, history: History, rng: np.random.Generator) -> Codes:
-        codes, values = history.codes[-self.population :], history.values[-self.population :] * self.problem.signs
-        missed = self.problem.goals_missed(history.values[-self.population :])
+        codes, values = history.codes[-self.population :], history.values[-self.population :]
+        missed, costs = self.problem.goals_missed(values), values * self.problem.signs
+        layer = layers(costs)
+        crowded = np.zeros(len(costs))
+        for number in np.unique(layer):
+            crowded[layer == number] = -crowding(costs[layer == number])
         rivals = rng.choice(self.population, self.tournament, replace=False)
-        weights = rng.dirichlet(np.ones(values.shape[1]))
-        costs = _scalarised(values, weights)
-        best = min(rivals, key=lambda row: (missed[row], costs[row]))
+        best = rivals[np.lexsort((crowded[rivals], layer[rivals], missed[rivals]))[0]]
         neighbours = exchanges(self.space, codes[best][None], rng)
         return neighbours[[rng.integers(len(neighbours))]] if len(neighbours) else codes[best][None]
-
-
-def _scalarised(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Augmented Tchebycheff norm of values that are to be minimised, shape (n,)."""
-    low, high = values.min(axis=0), values.max(axis=0)
-    terms = weights * (values - low) / np.where(high > low, high - low, 1.0)
-    return np.asarray(terms.max(axis=1) + SUM * terms.sum(axis=1))
