@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from experiments.search_quality import by_pymoo
 from experiments.search_quality.figures import at, evaluations_to, growth, spread
 from experiments.search_quality.searches import Plan, Trace, search
 from experiments.search_quality.task import Task
 from nas.progress import Advance, Reporter
+
+#: Searches with something that is no sampler of the product.
+OTHERS: Mapping[str, Callable[[Task, Plan, int, Advance | None], Trace]] = {"pymoo-nsga2": by_pymoo.search}
 
 #: Shares of the hypervolume, in percent, to which evaluations are counted.
 SHARES = (95, 99)
@@ -28,8 +32,9 @@ def benchmark(task: Task, plan: Plan, seeds: int, evaluations: Sequence[int], re
     Raises:
         UsageError: when there is no such sampler, or an option is wrong.
     """
+    method = OTHERS.get(plan.sampler, search)
     with reporter.progress(f"{plan.sampler}, {seeds} searches") as advance:
-        traces = [search(task, plan, seed, partial(_add, advance, seed, seeds)) for seed in range(seeds)]
+        traces = [method(task, plan, seed, partial(_add, advance, seed, seeds)) for seed in range(seeds)]
     shown = [n for n in evaluations if n <= plan.budget]
     return {"sampler": plan.sampler, "seeds": seeds, "budget": plan.budget, **figures(task, traces, shown)}
 

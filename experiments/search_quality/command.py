@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.search_quality.benchmark import SHARES, benchmark
+from experiments.search_quality.benchmark import OTHERS, SHARES, benchmark
 from experiments.search_quality.searches import STORAGES, Plan
 from experiments.search_quality.task import Task
 from nas.errors import UsageError
@@ -21,7 +21,7 @@ from nas.search import samplers
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """The arguments that say how to search."""
     add = parser.add_argument
-    add("--sampler", required=True, metavar="S", help=", ".join(samplers.names()))
+    add("--sampler", required=True, metavar="S", help=", ".join([*samplers.names(), *OTHERS]))
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="of the sampler")
     add("--seeds", type=int, default=20, help="searches, with the seeds 0, 1, ... (default: 20)")
     add("--budget", type=int, default=1000, help="networks that each search evaluates (default: 1000)")
