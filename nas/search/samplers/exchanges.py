@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nas.search.problem import Problem
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
@@ -32,3 +33,10 @@ def exchanges(space: SearchSpace, codes: Codes, rng: np.random.Generator) -> Cod
             changed[:, column] = (rows[:, column] + step) % options
             found.append(changed)
     return np.unique(space.canonical(np.concatenate(found)), axis=0)
+
+
+def allowed(problem: Problem, codes: Codes, seen: set[bytes]) -> Codes:
+    """Those of `codes`, shape (n, choices), that keep the cheap limits and were not seen, in their order."""
+    codes = codes[problem.violation(codes) <= 0]
+    new: Codes = codes[np.array([row.tobytes() not in seen for row in codes], dtype=bool)]
+    return new

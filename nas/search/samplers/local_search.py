@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.search.pareto import nondominated
 from nas.search.samplers.batch import Batch, BatchSampler, History
-from nas.search.samplers.exchanges import exchanges
+from nas.search.samplers.exchanges import allowed, exchanges
 from search_spaces.space import Codes
 
 
@@ -29,11 +29,8 @@ class LocalSearch(BatchSampler):
 
     def _neighbours(self, history: History, seen: set[bytes], rng: np.random.Generator) -> Codes:
         """New ones that keep the cheap limits, in random order."""
-        codes = exchanges(self.space, self._best(history), rng)
-        codes = codes[self.problem.violation(codes) <= 0]
-        codes = codes[rng.permutation(len(codes))]
-        new: Codes = codes[np.array([row.tobytes() not in seen for row in codes], dtype=bool)]
-        return new
+        codes = allowed(self.problem, exchanges(self.space, self._best(history), rng), seen)
+        return codes[rng.permutation(len(codes))]
 
     def _best(self, history: History) -> Codes:
         if not len(history.codes):
