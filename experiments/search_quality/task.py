@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow
 from numpy.typing import NDArray
 
 from experiments.few_shot_latency import files
@@ -126,10 +127,10 @@ def from_table(space: str, path: str, joined: Sequence[str], accuracy: str, late
 
 
 def _numbers(table: Any, column: str) -> Values:
-    try:
-        numbers = np.asarray(table[column].to_numpy(zero_copy_only=False), dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(f"column {column!r} is not of numbers") from error
+    kind = table.schema.field(column).type
+    if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+        raise ValueError(f"column {column!r} is not of numbers")
+    numbers = np.asarray(table[column].to_numpy(zero_copy_only=False), dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"column {column!r} has no number in row {np.flatnonzero(~np.isfinite(numbers))[0]}")
     return numbers
