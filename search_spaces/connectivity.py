@@ -41,7 +41,7 @@ class Connectivity:
     @property
     def _size(self) -> int:
         """Most tensors that a slot was seen to pass on."""
-        return self._blocks[0].number.shape[-1]
+        return int(self._blocks[0].number.shape[-1])
 
     def _keep(self, slot: int, row: int) -> None:
         """Look at a variant; all tables grow and are begun anew, when it passes on more tensors than any before."""

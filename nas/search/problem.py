@@ -46,3 +46,19 @@ class Problem:
     def signs(self) -> NDArray[np.float64]:
         """Factor of each objective that makes less better, shape (objectives,)."""
         return np.array([1.0 if metric.direction == "minimize" else -1.0 for metric in self.objectives])
+
+    def goals_missed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over the goals of how far evaluated networks are from them; zero where all are reached.
+
+        Args:
+            values: of the objectives, shape (n, objectives); a goal on something else does not count.
+
+        Returns:
+            Shape (n,), in the units of the metrics.
+        """
+        columns = {metric.name: values[:, column] for column, metric in enumerate(self.objectives)}
+        missed = np.zeros(len(values))
+        for goal in self.goals:
+            if goal.metric in columns:
+                missed += np.maximum(0.0, goal.sign * (columns[goal.metric] - goal.value))
+        return missed

@@ -110,7 +110,7 @@ class _Search:
         metric = self._problem.objectives[column]
         if metric.values is None:
             raise ValueError(f"{metric.name} is known only after an evaluation")
-        return metric.values(codes) * self._problem.signs[column]
+        return np.asarray(metric.values(codes) * self._problem.signs[column])
 
     def chosen(self, found: Screened, n: int) -> Batch:
         """The `n` candidates that together add most."""

@@ -30,14 +30,14 @@ class Covariance:
         noise: of the observations.
     """
 
-    rates: tuple[int, int, int] = (1, 0, 1)
-    shares: tuple[int, int] = (1, 1)
+    rates: tuple[int, ...] = (1, 0, 1)
+    shares: tuple[int, ...] = (1, 1)
     noise: int = 1
 
     @property
-    def amplitudes(self) -> tuple[float, float, float]:
+    def amplitudes(self) -> tuple[float, ...]:
         """Variance of each group."""
-        return 1.0, *(SHARES[share] for share in self.shares)  # type: ignore[return-value]
+        return 1.0, *(SHARES[share] for share in self.shares)
 
     def neighbours(self) -> Iterator[Covariance]:
         """Those that differ by one step of one hyper-parameter."""
@@ -69,7 +69,8 @@ def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray
     distances = (-2 * a) @ b.T
     distances += (a * a).sum(1)[:, None]
     distances += (b * b).sum(1)
-    return np.maximum(distances, 0, out=distances)
+    np.maximum(distances, 0, out=distances)
+    return distances
 
 
 class GaussianProcess:
