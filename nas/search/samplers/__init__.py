@@ -17,3 +17,31 @@ _SAMPLERS = {
     "nsga2": "nas.search.samplers.by_optuna:NSGAII",
     "random": "nas.search.samplers.by_chance:RandomSampler",
     "regularized_evolution": "nas.search.samplers.regularized_evolution:RegularizedEvolution",
+    "screened": "nas.search.samplers.screened:ScreenedSampler",
+    "tpe": "nas.search.samplers.by_optuna:TPE",
+}
+
+
+def names() -> list[str]:
+    """The samplers that there are."""
+    return sorted(_SAMPLERS)
+
+
+def make_sampler(name: str, options: Mapping[str, Any], problem: Problem, seed: int) -> UniqueSampler:
+    """The sampler `name`, made with `options`.
+
+    Args:
+        problem: space, objectives and limits.
+        seed: of all random draws.
+
+    Raises:
+        UsageError: when the sampler or an option is unknown, or an option is out of its range.
+    """
+    check_name("sampler", "search.sampler.name", name, names())
+    module, _, attribute = _SAMPLERS[name].partition(":")
+    constructor: type[UniqueSampler] = getattr(importlib.import_module(module), attribute)
+    try:
+        checked = check_options(f"sampler {name!r}", constructor, options, given=("problem", "seed"))
+        return constructor(problem, seed, **checked)
+    except ValueError as error:
+        raise UsageError(f"search.sampler.options of {name!r}: {error}") from error
