@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.acquisition import Beliefs, Improvement
-from nas.search.pareto import layers, nondominated
+from nas.search.acquisition import Beliefs, improvement
+from nas.search.pareto import layers
 from nas.search.problem import Problem
 from nas.search.samplers.batch import Batch, BatchSampler, History
 from nas.search.samplers.screening import Screened, Screening
-from nas.search.surrogates.descriptors import Descriptors
+from nas.search.surrogates.descriptors import Described, Descriptors
 from nas.search.surrogates.gaussian_process import GaussianProcess
 from nas.search.surrogates.warping import Warping
 from search_spaces.space import Codes
@@ -24,7 +24,7 @@ Values = NDArray[np.float64]
 LEARNED = 300
 
 #: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
-FINALISTS, STRIDE = 200, 16
+FINALISTS, STRIDE = 100, 16
 
 
 class ScreenedSampler(BatchSampler):
@@ -49,7 +49,7 @@ class ScreenedSampler(BatchSampler):
             raise ValueError(f"initial is {initial}: the surrogates need at least 2 networks to begin with")
         self.initial = initial
         self._describe = Descriptors(problem.space)
-        self._screening = Screening(problem)
+        self._screening = Screening(problem, self._describe)
 
     def batch(self, history: History, n: int, rng: np.random.Generator) -> Batch:
         """The `n` candidates that together are expected to add most; random ones before there is enough to learn from."""
@@ -82,7 +82,7 @@ class _Search:
     """
 
     def __init__(self, problem: Problem, history: History, describe: Descriptors, goals: Values) -> None:
-        self._problem, self._describe = problem, describe
+        self._problem = problem
         self._order = sorted(range(len(goals)), key=lambda column: problem.objectives[column].values is not None)
         self._expensive = [column for column in self._order if problem.objectives[column].values is None]
         losses = history.values * problem.signs
@@ -95,9 +95,8 @@ class _Search:
         described = describe(self.known)
         self._models = [GaussianProcess(described, self._losses[rows, i]) for i in range(len(self._expensive))]
 
-    def believe(self, codes: Codes) -> Beliefs:
+    def believe(self, codes: Codes, described: Described) -> Beliefs:
         """What the surrogates, and the cheap metrics, say of canonical codes."""
-        described = self._describe(codes)
         predicted = [model.predict(described) for model in self._models]
         cheap = [self._cheap(column, codes) for column in self._order[len(predicted) :]]
         mean = np.stack([*(mean for mean, _ in predicted), *cheap], axis=1)
@@ -114,36 +113,29 @@ class _Search:
 
     def chosen(self, found: Screened, n: int) -> Batch:
         """The `n` candidates that together add most."""
-        improvement = Improvement(self._losses, *self._box(found.beliefs.mean))
-        coarse = improvement.expected(found.beliefs, STRIDE)
+        gain = improvement(self._losses, *self._box(found.beliefs.mean), len(self._expensive))
+        coarse = gain.expected(found.beliefs, STRIDE)
         finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
-        joints = [model.joint(self._describe(finalists.codes))[1] for model in self._models]
+        joints = [model.joint(finalists.described)[1] for model in self._models]
         beliefs, picks, reasons = finalists.beliefs, list[int](), list[Mapping[str, Any]]()
         for _ in range(min(n, len(finalists.codes))):
-            gains = improvement.expected(beliefs)
+            gains = gain.expected(beliefs)
             gains[picks] = -1.0
             pick = int(np.argmax(gains))
             picks.append(pick)
             reasons.append(self._reason(beliefs, pick, float(gains[pick]), len(found.codes)))
-            improvement.add(beliefs.mean[pick : pick + 1])
+            gain.add(beliefs.mean[pick : pick + 1])
             joints = [_conditioned(joint, pick, model.noise) for joint, model in zip(joints, self._models, strict=True)]
             beliefs = _narrowed(beliefs, joints)
         return Batch(finalists.codes[picks], reasons)
 
     def _box(self, candidates: Values) -> tuple[Values, Values]:
-        """The worst value of each objective that counts, and the best one that there may be.
-
-        Of the expensive ones it is the bound of the warping. Of the others it is the worst one on the front of what is
-        known and believed, and a fifth of its range beyond, so that the end of the front counts too.
-        """
+        """The worst value of each objective that counts, and the best one that there may be: of the expensive ones the
+        bound of the warping, of the others the extremes of what is known and of what keeps the limits."""
         points = np.concatenate([self._losses, candidates])
-        bounds = np.array([self._warpings[column].bound for column in self._expensive])
-        good = (points[:, : len(bounds)] < bounds).all(1)
-        front = points[good][nondominated(points[good])] if good.any() else points
-        ideal, worst = points.min(0), front.max(0)
-        reference = worst + 0.2 * (worst - ideal)
-        reference[: len(bounds)] = bounds
-        return reference, ideal
+        reference = points.max(0)
+        reference[: len(self._expensive)] = [self._warpings[column].bound for column in self._expensive]
+        return reference, points.min(0)
 
     def _reason(self, beliefs: Beliefs, pick: int, gain: float, screened: int) -> dict[str, Any]:
         """Why a candidate is taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from nas.search.acquisition import Beliefs
 from nas.search.feasibility import all_codes
 from nas.search.pareto import layers
 from nas.search.problem import Problem
+from nas.search.surrogates.descriptors import Described, Descriptors
 from search_spaces.space import Codes
 
 #: Spaces up to this size are screened as a whole, others by evolution.
@@ -27,15 +28,27 @@ class Screened:
 
     Attributes:
         codes: canonical and distinct, shape (n, choices).
+        described: what a surrogate sees of them.
         beliefs: of their objectives, to be minimised.
     """
 
     codes: Codes
+    described: Described
     beliefs: Beliefs
 
     def take(self, rows: NDArray[np.intp]) -> Screened:
         """Some of them."""
-        return Screened(self.codes[rows], self.beliefs.take(rows))
+        return Screened(self.codes[rows], self.described.take(rows), self.beliefs.take(rows))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Screened]) -> Screened:
+        """One after the other."""
+        codes = np.concatenate([part.codes for part in parts])
+        described = Described.joined([part.described for part in parts])
+        return cls(codes, described, Beliefs.joined([part.beliefs for part in parts]))
+
+
+Believe = Callable[[Codes, Described], Beliefs]
 
 
 class Screening:
@@ -46,14 +59,13 @@ class Screening:
 
     Args:
         problem: space, objectives and limits.
+        describe: what a surrogate sees of a network.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.space = problem, problem.space
+    def __init__(self, problem: Problem, describe: Descriptors) -> None:
+        self.problem, self.space, self.describe = problem, problem.space, describe
 
-    def __call__(
-        self, believe: Callable[[Codes], Beliefs], good: Codes, seen: set[bytes], rng: np.random.Generator
-    ) -> Screened:
+    def __call__(self, believe: Believe, good: Codes, seen: set[bytes], rng: np.random.Generator) -> Screened:
         """All candidates that were looked at; there may be none.
 
         Args:
@@ -63,31 +75,30 @@ class Screening:
             rng: of the evolution.
         """
         if self.space.size <= LISTED:
-            codes = _new(self._listed, seen)
-            return Screened(codes, believe(codes))
+            codes, described = self._listed
+            rows = _new(codes, seen)
+            codes, described = codes[rows], described.take(rows)
+            return Screened(codes, described, believe(codes, described))
         return self._evolved(believe, good, set(seen), rng)
 
     @cached_property
-    def _listed(self) -> Codes:
+    def _listed(self) -> tuple[Codes, Described]:
         codes = all_codes(self.space)
         kept: Codes = codes[self.problem.violation(codes) <= 0]
-        return kept
+        return kept, self.describe(kept)
 
-    def _evolved(
-        self, believe: Callable[[Codes], Beliefs], good: Codes, seen: set[bytes], rng: np.random.Generator
-    ) -> Screened:
+    def _evolved(self, believe: Believe, good: Codes, seen: set[bytes], rng: np.random.Generator) -> Screened:
         found: list[Screened] = []
         parents = good
         for _ in range(GENERATIONS):
             children = self._children(parents, rng)
-            children = _new(children[self.problem.violation(children) <= 0], seen)
-            if len(children):
-                seen |= {row.tobytes() for row in children}
-                found.append(Screened(children, believe(children)))
-            parents = self._parents(found, good, rng.uniform(0.0, 2.0))
-        if not found:
-            return Screened(good[:0], believe(good).take(np.arange(0)))
-        return _joined(found)
+            children = children[_new(children, seen)]
+            children = children[self.problem.violation(children) <= 0]
+            seen |= {row.tobytes() for row in children}
+            described = self.describe(children)
+            found.append(Screened(children, described, believe(children, described)))
+            parents = self._parents(Screened.joined(found), good, rng.uniform(0.0, 2.0))
+        return Screened.joined(found)
 
     def _children(self, parents: Codes, rng: np.random.Generator) -> Codes:
         """Half of them of two parents; one in six without any."""
@@ -98,25 +109,16 @@ class Screening:
         mutated = self.space.mutate(children, min(1.0, steps), rng)
         return np.concatenate([mutated, self.space.random_codes(CHILDREN // 6, rng)])
 
-    def _parents(self, found: list[Screened], good: Codes, optimism: float) -> Codes:
+    def _parents(self, pool: Screened, good: Codes, optimism: float) -> Codes:
         """The first layers of the candidates so far, and what was evaluated."""
-        if not found:
-            return good
-        pool = _joined(found)
         hoped = pool.beliefs.mean - optimism * pool.beliefs.deviation
-        ranks = layers(hoped, PARENTS)
-        return np.concatenate([good[: PARENTS // 3], pool.codes[np.argsort(ranks, kind="stable")[:PARENTS]]])
+        best = np.argsort(layers(hoped, PARENTS), kind="stable")[:PARENTS]
+        return np.concatenate([good[: PARENTS // 3], pool.codes[best]])
 
 
-def _joined(found: list[Screened]) -> Screened:
-    codes = np.concatenate([part.codes for part in found])
-    means = np.concatenate([part.beliefs.mean for part in found])
-    deviations = np.concatenate([part.beliefs.deviation for part in found])
-    return Screened(codes, Beliefs(means, deviations))
-
-
-def _new(codes: Codes, seen: set[bytes]) -> Codes:
-    """The distinct rows that were not seen."""
-    fresh = {row.tobytes(): index for index, row in reversed(list(enumerate(codes)))}
-    rows = sorted(index for key, index in fresh.items() if key not in seen)
-    return codes[np.array(rows, dtype=np.intp)]
+def _new(codes: Codes, seen: set[bytes]) -> NDArray[np.intp]:
+    """The first rows of those codes that were not seen."""
+    first: dict[bytes, int] = {}
+    for index, row in enumerate(codes):
+        first.setdefault(row.tobytes(), index)
+    return np.array([index for key, index in first.items() if key not in seen], dtype=np.intp)

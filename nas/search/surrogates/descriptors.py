@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,12 @@ class Described:
         """Some of them."""
         return Described(tuple(group[rows] for group in self.groups))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Described]) -> Described:
+        """One after the other."""
+        groups = zip(*(part.groups for part in parts), strict=True)
+        return cls(tuple(np.concatenate(group) for group in groups))
+
 
 class Descriptors:
     """Describes networks of a space by three groups of columns.
@@ -54,12 +61,12 @@ class Descriptors:
         self._offsets, self._embedding, self._kinds = _tables(space)
         sample = space.random_codes(SCALE_SAMPLES, np.random.default_rng(0))
         self._floor = np.maximum(self._costs(sample).mean(0) * 1e-3, 1e-12)
-        self._scales = [(raw.mean(0), raw.std(0)) for raw in (self._counts(sample).astype(float), self._sums(sample))]
+        self._scales = [(raw.mean(0), _spread(raw)) for raw in (self._counts(sample).astype(float), self._sums(sample))]
 
     def __call__(self, codes: Codes) -> Described:
         """Describe canonical codes, shape (n, choices)."""
         scaled = [
-            ((raw - mean) / np.where(spread > 0, spread, 1.0))[:, spread > 0] / np.sqrt(max(1, (spread > 0).sum()))
+            ((raw - mean) / spread)[:, np.isfinite(spread)] / np.sqrt(max(1, np.isfinite(spread).sum()))
             for raw, (mean, spread) in zip((self._counts(codes), self._sums(codes)), self._scales, strict=True)
         ]
         groups = (self._one_hot(codes) @ self._embedding, *scaled)
@@ -89,6 +96,12 @@ class Descriptors:
     def _sums(self, codes: Codes) -> NDArray[np.float64]:
         paths = [self.space.connectivity(codes, phase) for phase in self.space.phases]
         return np.concatenate([np.log(self._costs(codes) + self._floor), *paths], axis=1)
+
+
+def _spread(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviation of each column; infinite where nothing but rounding varies, so that the column is left out."""
+    spread = raw.std(0)
+    return np.where(spread > 1e-9 * (1 + np.abs(raw).max(0)), spread, np.inf)
 
 
 def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:

@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 #: that of the choices, and the variance of the noise.
 RATES = ((0.5, 1.0, 2.0), (0.15, 0.6), (0.2, 0.8, 3.2))
 SHARES = (0.3, 1.0, 3.0)
-NOISES = (0.003, 0.01, 0.05, 0.2)
+NOISES = (0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
