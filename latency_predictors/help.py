@@ -28,14 +28,17 @@ REFERENCE = 10
 #: How many of the further ones a device is fine-tuned on in meta-training.
 SAMPLES = 10
 #: A device needs as many networks beside the reference, and as many devices must have them.
-FEWEST, DEVICES = 40, 4
-#: Share of the devices that choose among the episodes and show the usual error; nothing else is learned from them.
-VALIDATION = 0.25
+FEWEST, DEVICES = 60, 4
+#: Share of the devices, and of the networks (or so many), that choose among the episodes and show the usual error; nothing
+#: else is learned from them.
+VALIDATION, HELD_OUT, FEWEST_HELD_OUT = 0.25, 0.1, 20
 SEED = 0
 #: No network is taken to be faster than this share of the fastest one of the reference.
 FLOOR = 0.05
 #: The reference spans this share of its slowest network or more, whatever a coarse timer says.
 SMALLEST_SPAN = 1e-3
+#: Errors of log latency on the samples are this large at least.
+SMALLEST_ERROR = 0.01
 #: Networks that are predicted at once.
 CHUNK = 2048
 
@@ -53,13 +56,14 @@ class Help(LatencyPredictor):
     hundreds of architectures on the new device, which nobody has measured; the modulator's mean stands for its samples,
     so that predictions repeat; and the devices for validation are a quarter of the bank's, if they are not named.
 
-    Meta-training takes minutes, and is done anew for every other reference. The 90 % interval is that of the ratio to
-    the truth on the devices for validation, met as new ones.
+    Meta-training takes minutes, and is done anew for every other reference. The width of the 90 % interval is the error
+    on the samples, which two steps hardly fit, times what it takes on the devices for validation, met as new ones, for
+    networks that were held out of training.
 
     Args:
         space: whose architectures are predicted.
         phase: one of `space.phases`.
-        bank: measurements of four other devices or more, of the reference and 40 further networks or more each.
+        bank: measurements of four other devices or more, of the reference and 60 further networks or more each.
         training: how it learns.
 
     Raises:
@@ -100,13 +104,14 @@ class Help(LatencyPredictor):
         self._network = DeviceNetwork(self.space, len(self._embedding))
         self._network.load_state_dict(adapted)
         self._network.double().requires_grad_(False)
-        self._log_width = learned.log_width
+        self._log_width = learned.stretch * _error(self._mean_ms(codes), measured_ms)
 
     def _predict(self, codes: Codes) -> Prediction:
-        distinct, back = codes, slice(None)
         if self.space.size < len(codes):
             distinct, back = np.unique(codes, axis=0, return_inverse=True)
-        mean_ms = self._mean_ms(distinct)[back]
+            mean_ms = self._mean_ms(distinct)[back.reshape(-1)]
+        else:
+            mean_ms = self._mean_ms(codes)
         factor = np.exp(self._log_width)
         return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
 
@@ -163,10 +168,16 @@ class _Scale:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """What is the same for all new devices: where they start, and the usual |log predicted - log measured|."""
+    """What is the same for all new devices: where they start, and by how much wider their intervals are than the error on
+    the samples."""
 
     initialisation: Initialisation
-    log_width: float
+    stretch: float
+
+
+def _error(predicted_ms: Floats, measured_ms: Floats) -> float:
+    """Root mean square of the logarithm of the ratio."""
+    return max(float(np.sqrt(np.mean(np.log(predicted_ms / measured_ms) ** 2))), SMALLEST_ERROR)
 
 
 class _School:
@@ -197,10 +208,12 @@ class _School:
         y = np.stack([scale.normalised(column) for scale, column in zip(scales, known.latency_ms.T, strict=True)])
         x = DeviceNetwork(self._space, len(rows)).encoder.encode(known.codes)
         tensor = torch.from_numpy(y.astype(np.float32))
-        lessons = Lessons(x, tensor, tensor[:, rows], torch.from_numpy(rows), SAMPLES if more else 0)
+        lessons = Lessons(
+            x, tensor, tensor[:, rows], torch.from_numpy(rows), SAMPLES if more else 0, _held_out(len(x), rows)
+        )
         left_out = self._validation(known)
         others = [column for column in range(len(y)) if column not in left_out]
-        start = meta_train(self._space, lessons.of(others), lessons.of(left_out), SEED, self._training)
+        start = meta_train(self._space, lessons.of(others), lessons.of(left_out), self._training)
         return _Learned(start, _rehearse(start, lessons, [(device, scales[device]) for device in left_out]))
 
     def _known(self, reference: Codes) -> tuple[Latencies, NDArray[np.int64]]:
@@ -228,16 +241,25 @@ class _School:
         return named or drawn[: max(1, int(VALIDATION * len(drawn)))].tolist()
 
 
+def _held_out(networks: int, reference: NDArray[np.int64]) -> torch.Tensor:
+    """Which networks nothing is learned from, shape (networks,); never the reference."""
+    others = np.setdiff1d(np.arange(networks), reference)
+    drawn = np.random.default_rng(SEED).permutation(others)[: max(FEWEST_HELD_OUT, int(HELD_OUT * networks))]
+    return torch.from_numpy(np.isin(np.arange(networks), drawn))
+
+
 def _rehearse(start: Initialisation, lessons: Lessons, devices: list[tuple[int, _Scale]]) -> float:
-    """What 90 % of |log predicted - log measured| are below on devices that are met as a new one is."""
+    """What 90 % of |log predicted - log measured|, relative to the error on the samples, are below on devices that are
+    met as a new one is."""
     generator = torch.Generator().manual_seed(SEED)
-    errors = []
+    relative = []
     for device, scale in devices:
         few, _ = lessons.draw(lessons.rows(device), generator)
         embedding, y = lessons.embeddings[device], lessons.y[device]
-        rest = torch.nonzero(~y.isnan())[:, 0]
-        rest = rest[~torch.isin(rest, few)]
-        guess = start.predict(start.adapt(lessons.x[few], embedding, y[few]), lessons.x[rest], embedding)
-        true_ms = y[rest].double().numpy() * scale.span_ms + scale.fastest_ms
-        errors.append(np.abs(np.log(scale.ms(guess.double().numpy())) - np.log(true_ms)))
-    return float(max(np.quantile(np.concatenate(errors), 0.9), 1e-3))
+        measured, rest = torch.cat([lessons.reference, few]).unique(), lessons.held_out & ~y.isnan()
+        adapted = start.adapt(lessons.x[few], embedding, y[few])
+        predicted_ms = scale.ms(start.predict(adapted, lessons.x, embedding).double().numpy())
+        true_ms = scale.fastest_ms + scale.span_ms * y.double().numpy()
+        errors = np.abs(np.log(predicted_ms[rest] / true_ms[rest]))
+        relative.append(errors / _error(predicted_ms[measured], true_ms[measured]))
+    return float(np.quantile(np.concatenate(relative), 0.9))

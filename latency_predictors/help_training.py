@@ -33,11 +33,13 @@ class Training:
         episodes: how many; HELP takes 2,000 for NAS-Bench-201 and 4,000 for FBNet.
         rate: of learning, of what is meta-learned.
         validation: names of the devices to choose among the episodes by; by default some are drawn.
+        seed: of weights and draws.
     """
 
     episodes: int = 2000
     rate: float = 1e-4
     validation: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ class Lessons:
         embeddings: of the devices, shape (devices, length).
         reference: rows of the reference architectures.
         samples: how many further rows of a device are fine-tuned on; 0: the reference architectures themselves.
+        held_out: rows that nothing is learned from, shape (n,) of booleans: what was learned is tested on them.
     """
 
     x: Tensor
@@ -57,11 +60,12 @@ class Lessons:
     embeddings: Tensor
     reference: Tensor
     samples: int
+    held_out: Tensor
 
     def of(self, devices: Sequence[int]) -> Lessons:
         """Some devices only."""
         chosen = list(devices)
-        return Lessons(self.x, self.y[chosen], self.embeddings[chosen], self.reference, self.samples)
+        return Lessons(self.x, self.y[chosen], self.embeddings[chosen], self.reference, self.samples, self.held_out)
 
     def rows(self, device: int) -> Tensor:
         """Known rows without the fastest and the slowest."""
@@ -70,16 +74,15 @@ class Lessons:
         return known[self.y[device, known].argsort(stable=True)][cut : len(known) - cut]
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Rows to fine-tune on, and the others in a random order."""
+        """Of `rows`, some to fine-tune on, and the others in a random order."""
         drawn = rows[torch.randperm(len(rows), generator=generator)]
+        drawn = drawn[~self.held_out[drawn]]
         if self.samples:
             return drawn[: self.samples], drawn[self.samples :]
         return self.reference, drawn[~torch.isin(drawn, self.reference)]
 
 
-def meta_train(
-    space: SearchSpace, training: Lessons, validation: Lessons, seed: int, settings: Training
-) -> Initialisation:
+def meta_train(space: SearchSpace, training: Lessons, validation: Lessons, settings: Training) -> Initialisation:
     """Learn an initialisation from which a few steps adapt to a device.
 
     The one that ranks best on the devices for validation, looked at every `INTERVAL` episodes, is kept.
@@ -88,9 +91,9 @@ def meta_train(
         space: of the architectures.
         training: devices to learn from.
         validation: others.
-        seed: of weights and draws.
-        settings: episodes and rate.
+        settings: how.
     """
+    seed = settings.seed
     generator = torch.Generator().manual_seed(seed)
     learned = Initialisation.draw(space, training.embeddings.shape[1], seed)
     rates = {name: rate.requires_grad_() for name, rate in learned.rates.items()}
@@ -120,10 +123,11 @@ def _episode_loss(learned: Initialisation, lessons: Lessons, rows: list[Tensor],
     mean, deviation = learned.modulator(lessons.embeddings[devices])
     change = mean + deviation * torch.randn(mean.shape, generator=generator)
     divergence = (deviation.square() + mean.square() - 1) / 2 - deviation.log()
-    start, network = dict(learned.network.named_parameters()), learned.network
+    start: Parameters = dict(learned.network.named_parameters())
+    network = learned.network
 
     def loss(change: Tensor, embedding: Tensor, x: Tensor, y: Tensor, x_query: Tensor, y_query: Tensor) -> Tensor:
-        adapted: Parameters = adapt(network, start, learned.rates, change, x, embedding, y)
+        adapted = adapt(network, start, learned.rates, change, x, embedding, y)
         return mse_loss(functional_call(network, adapted, (x_query, embedding)), y_query)
 
     y = lessons.y[devices]
@@ -131,15 +135,17 @@ def _episode_loss(learned: Initialisation, lessons: Lessons, rows: list[Tensor],
         change, lessons.embeddings[devices],
         lessons.x[few], y.gather(1, few), lessons.x[queries], y.gather(1, queries),
     )  # fmt: skip
-    return losses.mean() + DIVERGENCE * divergence.sum(dim=(1, 2)).mean()
+    total: Tensor = losses.mean() + DIVERGENCE * divergence.sum(dim=(1, 2)).mean()
+    return total
 
 
 def _ranking(learned: Initialisation, lessons: Lessons, seed: int) -> float:
-    """Mean over devices of Spearman's rank correlation, with the same draws each time."""
+    """Mean over devices of Spearman's rank correlation on what is held out, with the same draws each time."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for device in range(len(lessons.y)):
-        few, queries = lessons.draw(lessons.rows(device), generator)
+        rows = lessons.rows(device)
+        few, queries = lessons.draw(rows, generator)[0], rows[lessons.held_out[rows]]
         embedding, y = lessons.embeddings[device], lessons.y[device]
         adapted = learned.adapt(lessons.x[few], embedding, y[few])
         guess = learned.predict(adapted, lessons.x[queries], embedding)
