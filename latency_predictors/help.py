@@ -16,7 +16,7 @@ from latency_predictors.measurements import Latencies
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.tensors import from_text, to_text
 from search_spaces import SearchSpace
-from search_spaces.space import Codes
+from search_spaces.space import Codes, nearest
 
 if TYPE_CHECKING:
     from latency_predictors.matrix_bank import LatencyBank
@@ -236,8 +236,12 @@ class _School:
         return Latencies(found.codes, found.latency_ms[:, columns], tuple(found.devices[c] for c in columns)), rows
 
     def _validation(self, known: Latencies) -> list[int]:
-        named = [known.devices.index(name) for name in self._training.validation if name in known.devices]
+        """Columns of the devices to choose among the episodes by."""
+        for name in self._training.validation:
+            if name not in known.devices:
+                raise ValueError(f"the bank has no device {name!r} with the reference{nearest(name, known.devices)}")
         drawn = np.random.default_rng(SEED).permutation(len(known.devices))
+        named = [known.devices.index(name) for name in self._training.validation]
         return named or drawn[: max(1, int(VALIDATION * len(drawn)))].tolist()
 
 

@@ -122,7 +122,6 @@ def _episode_loss(learned: Initialisation, lessons: Lessons, rows: list[Tensor],
     few, queries = torch.stack([few for few, _ in drawn]), torch.stack([queries[:size] for _, queries in drawn])
     mean, deviation = learned.modulator(lessons.embeddings[devices])
     change = mean + deviation * torch.randn(mean.shape, generator=generator)
-    divergence = (deviation.square() + mean.square() - 1) / 2 - deviation.log()
     start: Parameters = dict(learned.network.named_parameters())
     network = learned.network
 
@@ -135,8 +134,13 @@ def _episode_loss(learned: Initialisation, lessons: Lessons, rows: list[Tensor],
         change, lessons.embeddings[devices],
         lessons.x[few], y.gather(1, few), lessons.x[queries], y.gather(1, queries),
     )  # fmt: skip
-    total: Tensor = losses.mean() + DIVERGENCE * divergence.sum(dim=(1, 2)).mean()
+    total: Tensor = losses.mean() + DIVERGENCE * divergence(mean, deviation).sum(dim=(1, 2)).mean()
     return total
+
+
+def divergence(mean: Tensor, deviation: Tensor) -> Tensor:
+    """Kullback-Leibler, of independent normal distributions from the standard one."""
+    return (deviation.square() + mean.square() - 1) / 2 - deviation.log()
 
 
 def _ranking(learned: Initialisation, lessons: Lessons, seed: int) -> float:
