@@ -34,12 +34,19 @@ class Training:
         rate: of learning, of what is meta-learned.
         validation: names of the devices to choose among the episodes by; by default some are drawn.
         seed: of weights and draws.
+
+    Raises:
+        ValueError: when there is no episode.
     """
 
     episodes: int = 2000
     rate: float = 1e-4
     validation: tuple[str, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f"meta-training takes 1 episode or more, not {self.episodes}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,12 +111,14 @@ def run(data: Dataset, published: Published, draws: int, seed: int, episodes: in
         episodes: of meta-training, by default as published.
 
     Raises:
-        ValueError: when the table lacks a device of training or validation, or a reference architecture.
+        ValueError: when there is no episode, or the table lacks a device of training or validation, or a reference architecture.
     """
+    settings = Training(
+        published.episodes if episodes is None else episodes, validation=published.validation, seed=seed
+    )
     names = [name for name in published.rho80 if name in data.latency_ms]
     if not names:
         raise ValueError(f"the table has none of the test devices {', '.join(published.rho80)}")
-    settings = Training(episodes or published.episodes, validation=published.validation, seed=seed)
     reference = _rows(data, published.reference)
     predictor = Help(data.space, data.phase, _bank(data, published, reference), settings)
     started = process_time()
