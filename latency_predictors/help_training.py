@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -89,7 +89,13 @@ class Lessons:
         return self.reference, drawn[~torch.isin(drawn, self.reference)]
 
 
-def meta_train(space: SearchSpace, training: Lessons, validation: Lessons, settings: Training) -> Initialisation:
+def meta_train(
+    space: SearchSpace,
+    training: Lessons,
+    validation: Lessons,
+    settings: Training,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Initialisation:
     """Learn an initialisation from which a few steps adapt to a device.
 
     The one that ranks best on the devices for validation, looked at every `INTERVAL` episodes, is kept.
@@ -99,6 +105,7 @@ def meta_train(space: SearchSpace, training: Lessons, validation: Lessons, setti
         training: devices to learn from.
         validation: others.
         settings: how.
+        progress: called with the episodes that are done and all of them.
     """
     seed = settings.seed
     generator = torch.Generator().manual_seed(seed)
@@ -116,6 +123,7 @@ def meta_train(space: SearchSpace, training: Lessons, validation: Lessons, setti
             score = _ranking(learned, validation, seed)
             if score > best:
                 best, kept = score, deepcopy(learned)
+        progress(episode, settings.episodes)
     for parameter in (*kept.network.parameters(), *kept.modulator.parameters(), *kept.rates.values()):
         parameter.requires_grad_(False)
     return kept
