@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,9 +102,9 @@ class Help(LatencyPredictor):
         y = torch.from_numpy(self._scale.normalised(measured_ms[few]))
         x = start.network.encoder.encode(codes[few])
         adapted = start.adapt(x, self._embedding.float(), y.float())
-        self._network = DeviceNetwork(self.space, len(self._embedding))
+        self._network = deepcopy(start.network)
         self._network.load_state_dict(adapted)
-        self._network.double().requires_grad_(False)
+        self._network.double()
         self._log_width = learned.stretch * _error(self._mean_ms(codes), measured_ms)
 
     def _predict(self, codes: Codes) -> Prediction:
@@ -139,7 +140,7 @@ class Help(LatencyPredictor):
         self._embedding = tensors.pop("embedding")
         if self._embedding.ndim != 1:
             raise ValueError("the saved embedding is not one of predictor 'help': calibrate anew")
-        self._network = DeviceNetwork(self.space, len(self._embedding)).double().requires_grad_(False)
+        self._network = _network(self.space, len(self._embedding)).double().requires_grad_(False)
         try:
             self._network.load_state_dict(tensors)
         except RuntimeError as error:
@@ -206,18 +207,20 @@ class _School:
         known, rows = self._known(reference)
         scales = [_Scale.of(column[rows]) for column in known.latency_ms.T]
         y = np.stack([scale.normalised(column) for scale, column in zip(scales, known.latency_ms.T, strict=True)])
-        x = DeviceNetwork(self._space, len(rows)).encoder.encode(known.codes)
+        x = _network(self._space, len(rows)).encoder.encode(known.codes)
         tensor = torch.from_numpy(y.astype(np.float32))
         lessons = Lessons(
             x, tensor, tensor[:, rows], torch.from_numpy(rows), SAMPLES if more else 0, _held_out(len(x), rows)
         )
         left_out = self._validation(known)
         others = [column for column in range(len(y)) if column not in left_out]
+        if not others:
+            raise ValueError("all devices of the bank are for validation: name fewer, so that some are learned from")
         start = meta_train(self._space, lessons.of(others), lessons.of(left_out), self._training)
         return _Learned(start, _rehearse(start, lessons, [(device, scales[device]) for device in left_out]))
 
     def _known(self, reference: Codes) -> tuple[Latencies, NDArray[np.int64]]:
-        """Latencies of the devices that have the reference, and its rows."""
+        """Latencies of the devices that have the reference and tell it apart, and its rows."""
         found = self._bank.latencies(self._space, phase=self._phase) if self._bank is not None else None
         columns: list[int] = []
         if found is not None and len(found.codes):
@@ -225,7 +228,8 @@ class _School:
             rows = np.array([place.get(code.tobytes(), -1) for code in reference.astype(np.int64)])
             there = np.isfinite(found.latency_ms)
             enough = there.sum(axis=0) >= len(rows) + FEWEST
-            columns = np.flatnonzero(enough & there[rows].all(axis=0) & (rows >= 0).all()).tolist()
+            differ = np.ptp(found.latency_ms[rows], axis=0) > 0  # also False where one is not known
+            columns = np.flatnonzero(enough & differ & (rows >= 0).all()).tolist()
         if found is None or len(columns) < DEVICES:
             raise ValueError(
                 f"predictor 'help' learns from other devices: it needs a bank in which {DEVICES} devices or more have the "
@@ -243,6 +247,11 @@ class _School:
         drawn = np.random.default_rng(SEED).permutation(len(known.devices))
         named = [known.devices.index(name) for name in self._training.validation]
         return named or drawn[: max(1, int(VALIDATION * len(drawn)))].tolist()
+
+
+def _network(space: SearchSpace, embedding: int) -> DeviceNetwork:
+    """One that knows nothing; the user's random numbers stay what they were."""
+    return Initialisation.draw(space, embedding, SEED).network
 
 
 def _held_out(networks: int, reference: NDArray[np.int64]) -> torch.Tensor:

@@ -256,6 +256,10 @@ def test_named_devices_choose_among_the_episodes(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(training, normalised[[0, 1, 3]], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="bank has no device 'simulated_9'"):
         Help(space, "inference", bank, Training(validation=("simulated_9",))).calibrate(codes[:10], np.ones(10))
+    with pytest.raises(ValueError, match="all devices of the bank are for validation"):
+        Help(space, "inference", bank, Training(validation=bank.latencies(space).devices)).calibrate(
+            codes[:10], np.ones(10)
+        )
 
 
 def test_a_timer_that_tells_nothing_apart(convnet: SearchSpace, learned: Help, ten: Codes) -> None:
@@ -290,6 +294,29 @@ def test_it_says_what_bank_it_needs(convnet: SearchSpace, bank: MatrixBank, ten:
     for given, there in ((None, 0), (few, 3)):
         with pytest.raises(ValueError, match=f"4 devices or more have the first 10 networks.*this one has {there}"):
             get("help")(convnet, "inference", given).calibrate(ten, np.ones(10))
+
+
+def test_a_device_that_cannot_tell_the_reference_apart_teaches_nothing() -> None:
+    space, bank, codes = _few_of_many()
+    known = bank.latencies(space)
+    latency_ms = known.latency_ms.copy()
+    latency_ms[:10, 2] = 3.0
+    coarse = MatrixBank.of(space, known.codes, latency_ms, known.devices)
+    with pytest.raises(ValueError, match="this one has 3"):
+        Help(space, "inference", coarse).calibrate(codes[:10], np.ones(10))
+
+
+def test_meta_training_takes_an_episode() -> None:
+    with pytest.raises(ValueError, match="1 episode or more, not 0"):
+        Training(episodes=0)
+
+
+def test_random_numbers_of_the_user_stay(convnet: SearchSpace, learned: Help, ten: Codes, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    learned.calibrate(ten, np.linspace(1, 2, 10))
+    learned.save(tmp_path / "saved.json")
+    load(tmp_path / "saved.json", convnet)
+    torch.testing.assert_close(torch.get_rng_state(), before)
 
 
 def test_the_bank_must_have_the_reference(convnet: SearchSpace, learned: Help) -> None:
