@@ -29,7 +29,7 @@ REFERENCE = 10
 #: How many of the further ones a device is fine-tuned on in meta-training.
 SAMPLES = 10
 #: A device needs as many networks beside the reference, and as many devices must have them.
-FEWEST, DEVICES = 60, 4
+FEWEST, DEVICES = 40, 4
 #: Share of the devices, and of the networks (or so many), that choose among the episodes and show the usual error; nothing
 #: else is learned from them.
 VALIDATION, HELD_OUT, FEWEST_HELD_OUT = 0.25, 0.1, 20
@@ -64,7 +64,7 @@ class Help(LatencyPredictor):
     Args:
         space: whose architectures are predicted.
         phase: one of `space.phases`.
-        bank: measurements of four other devices or more, of the reference and 60 further networks or more each.
+        bank: measurements of four other devices or more, of the reference and 40 further networks or more each.
         training: how it learns.
 
     Raises:

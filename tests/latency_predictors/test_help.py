@@ -262,6 +262,20 @@ def test_named_devices_choose_among_the_episodes(monkeypatch: pytest.MonkeyPatch
         )
 
 
+@pytest.mark.parametrize("samples", [3, 10, 12])
+def test_the_smallest_bank_is_enough(samples: int) -> None:
+    space, bank, codes = _few_of_many()
+    known = bank.latencies(space)
+    least = MatrixBank.of(space, codes[:50], known.latency_ms[:50], known.devices)
+    predictor = Help(space, "inference", least, Training(episodes=1))
+    predictor.calibrate(codes[:samples], known.latency_ms[:samples, 0])
+    found = predictor.predict(codes)
+    assert (found.low_ms > 0).all()
+    assert (found.low_ms < found.mean_ms).all()
+    assert np.isfinite(found.high_ms).all()
+    assert len(predictor._embedding) == min(samples, 10)
+
+
 def test_a_timer_that_tells_nothing_apart(convnet: SearchSpace, learned: Help, ten: Codes) -> None:
     predictor = learned.blank()
     predictor.calibrate(ten, np.full(10, 3.0))
