@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 AUTO = "auto"
 DEFAULT = "gaussian_process"
 #: Predictors that whole networks calibrate in a moment. Those that measure blocks too (`lookup_table`) or first learn for
-#: half a minute (`nasflat`) have to be asked for.
+#: half a minute (`nasflat`) or minutes (`help`) have to be asked for.
 RIVALS = ("nonnegative", "roofline")
 
 

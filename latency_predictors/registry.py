@@ -15,6 +15,7 @@ from search_spaces.space import nearest
 
 _PREDICTORS = {
     "gaussian_process": "latency_predictors.gaussian_process:GaussianProcess",
+    "help": "latency_predictors.help:Help",
     "lookup_table": "latency_predictors.lookup_table:LookupTable",
     "nasflat": "latency_predictors.nasflat:Nasflat",
     "nonnegative": "latency_predictors.nonnegative:NonNegative",

@@ -18,7 +18,8 @@ sample sets
   random     random rows, others in each draw.
 
 methods
-  the predictors of `latency_predictors.names()` that measure whole networks only, and simple ones:
+  the predictors of `latency_predictors.names()` that measure whole networks only (help meta-trains for minutes in every
+  draw, whose first ten samples are its reference: take few draws), and simple ones:
   macs           MACs, scaled to the samples; their order needs none (--samples 0)
   ridge          ridge regression on the one-hot code; no training device
   ridge_devices  ridge regression on the latencies of the training devices. It reads what those took for the queries

@@ -35,7 +35,7 @@ def calibrate(
 
     Ten networks are measured to fit, twenty others to test. The predictor is 'gaussian_process', which knows simulated
     devices and those that were measured before ('nas bank list'), unless another one is clearly better on the twenty. To
-    use one by name: --set calibration.predictor=roofline (or nonnegative, nasflat, lookup_table).
+    use one by name: --set calibration.predictor=roofline (or nonnegative, nasflat, help, lookup_table).
 
     Large errors? 'nas device check NAME' says whether the device repeats itself; then --until-error 5 measures on
     where the predictor knows least. Beside latency the quantities are measured that objectives and limits name, such as
