@@ -1,0 +1,158 @@
+"""The best architecture within limits, exactly, when scores and costs are sums over parts of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, vstack
+
+from nas.errors import CheckFailed
+from nas.search.additive.sums import Additive
+from nas.search.program_variables import Variables
+from search_spaces.space import Codes
+
+Values = NDArray[np.float64]
+
+#: The solver's tolerances are absolute (1e-6): costs are scaled to a span of 1 and the score to this one.
+SCORE_SPAN = 1000.0
+#: By how much of its span a cost may exceed its limit: rounding of sums.
+ROUNDING = 1e-9
+
+
+class Infeasible(CheckFailed):
+    """No architecture keeps the limits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What the solver found.
+
+    Attributes:
+        codes: the architecture, shape (1, choices).
+        score: its score.
+        bound: no architecture within the limits has a higher score; the score itself unless time ran out.
+        costs: its costs by name.
+    """
+
+    codes: Codes
+    score: float
+    bound: float
+    costs: Mapping[str, float]
+
+
+class IntegerProgram:
+    """Maximises a score within limits on costs, as Puzzle (Bercovich et al., 2024) and HAWQ-V3 (Yao et al., ICML 2021).
+
+    There is a binary variable for every option of every choice, and one between 0 and 1 for every variant of every
+    table of the sums, whose sums over the variants with an option equal the variable of that option: with binary
+    options exactly one variant of each table is 1, that of the chosen options. Choices that have no effect take
+    their first option. Variants and options that differ in no table are one. Solved by HiGHS (Huangfu and Hall,
+    Mathematical Programming Computation 2018) to a gap of zero.
+
+    Args:
+        score: what is maximised.
+        costs: what may be limited, by name.
+        seconds: after which the solver stops with the best that it has found, for each architecture.
+
+    Raises:
+        ValueError: when scores and costs are of different spaces.
+    """
+
+    def __init__(self, score: Additive, costs: Mapping[str, Additive], seconds: float = 60.0) -> None:
+        if any(cost.space.fingerprint != score.space.fingerprint for cost in costs.values()):
+            raise ValueError("the score and the costs of an integer program must be of one space")
+        self.space, self.score, self.costs, self.seconds = score.space, score, dict(costs), seconds
+        self._variables = Variables(score.space, [score, *costs.values()])
+
+    def best(self, limits: Mapping[str, float], excluded: Codes | None = None) -> Solution:
+        """The architecture with the highest score.
+
+        Args:
+            limits: largest values of costs, by name; costs without one are free.
+            excluded: architectures that are not wanted, shape (n, choices).
+
+        Raises:
+            Infeasible: when no architecture keeps the limits.
+            KeyError: when there is no cost of a name.
+        """
+        scale = SCORE_SPAN / (self.score.span or 1.0)
+        barred = np.zeros((0, len(self.space.choices)), dtype=np.int64) if excluded is None else excluded
+        rows = self._rows(limits)
+        while True:
+            found = self._solve(-scale * self._variables.weights[0], rows, barred)
+            if found is None:
+                raise Infeasible(self._why(limits, barred))
+            codes, bound = found
+            costs = {name: float(cost(codes)[0]) for name, cost in self.costs.items()}
+            missed = [costs[name] - limit > ROUNDING * self.costs[name].span for name, limit in limits.items()]
+            if not any(missed):
+                score = float(self.score(codes)[0])
+                return Solution(codes, score, max(score, self.score.constant - bound / scale), costs)
+            barred = np.concatenate([barred, codes])  # within the solver's tolerance, but not within the limit
+
+    def front(self, name: str, limits: Sequence[float], others: Mapping[str, float] | None = None) -> list[Solution]:
+        """The best architecture at each of several limits on the cost `name`, in the order of the limits.
+
+        Args:
+            name: of the cost.
+            limits: of it.
+            others: limits on other costs.
+
+        Raises:
+            Infeasible: when no architecture keeps one of them.
+        """
+        return [self.best({**(others or {}), name: limit}) for limit in limits]
+
+    def least(self, name: str, limits: Mapping[str, float] | None = None) -> float:
+        """The least value of a cost that any architecture within `limits` has.
+
+        Raises:
+            Infeasible: when no architecture keeps the limits.
+        """
+        return IntegerProgram(-self.costs[name], self.costs, self.seconds).best(limits or {}).costs[name]
+
+    def _rows(self, limits: Mapping[str, float]) -> list[LinearConstraint]:
+        names = list(self.costs)
+        rows = []
+        for name, limit in limits.items():
+            cost, weights = self.costs[name], self._variables.weights[1 + names.index(name)]
+            span = cost.span or 1.0
+            rows.append(LinearConstraint(csr_array(weights[None] / span), -np.inf, (limit - cost.constant) / span))
+        return rows
+
+    def _solve(
+        self, loss: Values, rows: Sequence[LinearConstraint], barred: Codes
+    ) -> tuple[Codes, float] | None:
+        """The architecture of least loss and a bound of the loss; `None` when there is none."""
+        variables = self._variables
+        constraints = [*variables.constraints, *rows]
+        if len(barred):
+            picked = variables.picked(self.space.canonical(barred))
+            constraints.append(LinearConstraint(picked, -np.inf, picked.sum(axis=1) - 1))
+        result = milp(
+            loss,
+            integrality=variables.integrality,
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0, "time_limit": self.seconds},
+        )
+        if result.x is None:
+            if result.status == _TIME_LIMIT:
+                raise CheckFailed(f"the integer program found no architecture in {self.seconds:g} s: give it more time")
+            return None
+        return variables.codes(result.x), float(result.mip_dual_bound)
+
+    def _why(self, limits: Mapping[str, float], barred: Codes) -> str:
+        text = " and ".join(f"{name} <= {limit:.6g}" for name, limit in limits.items())
+        if len(barred) or not limits:
+            return f"no other architecture of space {self.space.name!r} keeps {text or 'the limits'}"
+        least = ", ".join(f"{name} {self.least(name):.6g}" for name in limits)
+        return f"no architecture of space {self.space.name!r} keeps {text}: the least that there is, each alone, is {least}"
+
+
+#: Of `scipy.optimize.milp`.
+_TIME_LIMIT = 1
