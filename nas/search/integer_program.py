@@ -8,19 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
 from nas.errors import CheckFailed
 from nas.search.additive.sums import Additive
 from nas.search.program_variables import Variables
-from search_spaces.space import Codes
+from search_spaces.space import Codes, nearest
 
 Values = NDArray[np.float64]
 
-#: The solver's tolerances are absolute (1e-6): costs are scaled to a span of 1 and the score to this one.
-SCORE_SPAN = 1000.0
-#: By how much of its span a cost may exceed its limit: rounding of sums.
-ROUNDING = 1e-9
+#: The solver's tolerances are absolute (1e-6): the score and the costs are scaled to this span, so that a limit holds
+#: within 1e-9 of the span of its cost.
+SPAN = 1000.0
 
 
 class Infeasible(CheckFailed):
@@ -77,22 +76,31 @@ class IntegerProgram:
 
         Raises:
             Infeasible: when no architecture keeps the limits.
-            KeyError: when there is no cost of a name.
+            CheckFailed: when the solver has found none in its time.
+            ValueError: when there is no cost of a name.
         """
-        scale = SCORE_SPAN / (self.score.span or 1.0)
         barred = np.zeros((0, len(self.space.choices)), dtype=np.int64) if excluded is None else excluded
-        rows = self._rows(limits)
-        while True:
-            found = self._solve(-scale * self._variables.weights[0], rows, barred)
-            if found is None:
-                raise Infeasible(self._why(limits, barred))
-            codes, bound = found
-            costs = {name: float(cost(codes)[0]) for name, cost in self.costs.items()}
-            missed = [costs[name] - limit > ROUNDING * self.costs[name].span for name, limit in limits.items()]
-            if not any(missed):
-                score = float(self.score(codes)[0])
-                return Solution(codes, score, max(score, self.score.constant - bound / scale), costs)
-            barred = np.concatenate([barred, codes])  # within the solver's tolerance, but not within the limit
+        variables, scale = self._variables, SPAN / (self.score.span or 1.0)
+        constraints = [*variables.constraints, *(self._limit(*limit) for limit in limits.items())]
+        if len(barred):
+            picked = variables.picked(self.space.canonical(barred))
+            constraints.append(LinearConstraint(picked, -np.inf, picked.sum(axis=1) - 1))
+        result = milp(
+            -scale * variables.weights[0],
+            integrality=variables.integrality,
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0, "time_limit": self.seconds},
+        )
+        if result.x is None and result.status == _TIME_LIMIT:
+            raise CheckFailed(f"the integer program found no architecture in {self.seconds:g} s: give it more time")
+        if result.x is None:
+            raise Infeasible(self._why(limits, barred))
+        codes = variables.codes(result.x)
+        score = float(self.score(codes)[0])
+        bound = float(variables.constants[0] - result.mip_dual_bound / scale)
+        costs = {name: float(cost(codes)[0]) for name, cost in self.costs.items()}
+        return Solution(codes, score, max(score, bound), costs)
 
     def front(self, name: str, limits: Sequence[float], others: Mapping[str, float] | None = None) -> list[Solution]:
         """The best architecture at each of several limits on the cost `name`, in the order of the limits.
@@ -115,36 +123,14 @@ class IntegerProgram:
         """
         return IntegerProgram(-self.costs[name], self.costs, self.seconds).best(limits or {}).costs[name]
 
-    def _rows(self, limits: Mapping[str, float]) -> list[LinearConstraint]:
+    def _limit(self, name: str, limit: float) -> LinearConstraint:
         names = list(self.costs)
-        rows = []
-        for name, limit in limits.items():
-            cost, weights = self.costs[name], self._variables.weights[1 + names.index(name)]
-            span = cost.span or 1.0
-            rows.append(LinearConstraint(csr_array(weights[None] / span), -np.inf, (limit - cost.constant) / span))
-        return rows
-
-    def _solve(
-        self, loss: Values, rows: Sequence[LinearConstraint], barred: Codes
-    ) -> tuple[Codes, float] | None:
-        """The architecture of least loss and a bound of the loss; `None` when there is none."""
-        variables = self._variables
-        constraints = [*variables.constraints, *rows]
-        if len(barred):
-            picked = variables.picked(self.space.canonical(barred))
-            constraints.append(LinearConstraint(picked, -np.inf, picked.sum(axis=1) - 1))
-        result = milp(
-            loss,
-            integrality=variables.integrality,
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"mip_rel_gap": 0.0, "time_limit": self.seconds},
-        )
-        if result.x is None:
-            if result.status == _TIME_LIMIT:
-                raise CheckFailed(f"the integer program found no architecture in {self.seconds:g} s: give it more time")
-            return None
-        return variables.codes(result.x), float(result.mip_dual_bound)
+        if name not in self.costs:
+            raise ValueError(f"there is no cost {name!r}{nearest(name, names)}; there are {', '.join(names)}")
+        number = 1 + names.index(name)
+        scale = SPAN / (self.costs[name].span or 1.0)
+        free = (limit - self._variables.constants[number]) * scale
+        return LinearConstraint(csr_array(self._variables.weights[number][None] * scale), -np.inf, free)
 
     def _why(self, limits: Mapping[str, float], barred: Codes) -> str:
         text = " and ".join(f"{name} <= {limit:.6g}" for name, limit in limits.items())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint
-from scipy.sparse import coo_array, csr_array, vstack
+from scipy.sparse import csr_array
 
-from nas.search.additive.places import Columns, ancestors, closure, combinations, radices
+from nas.search.additive.places import Columns, ancestors, closure, combinations
 from nas.search.additive.sums import Additive
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
@@ -27,7 +26,8 @@ class Variables:
         sums: functions of an architecture.
 
     Attributes:
-        weights: of each of the sums, without its constant, shape (sums, variables).
+        constants: of each of the sums: what all architectures have, shape (sums,).
+        weights: of each of the sums, shape (sums, variables).
         integrality: 1 for variables that are binary, shape (variables,).
         constraints: hold for all architectures, and for nothing else.
     """
@@ -38,8 +38,11 @@ class Variables:
         options = int(self._first[-1])
         linear = np.zeros((len(sums), options))
         tables = []
+        self.constants = np.array([one.constant for one in sums])
         for columns, stack in _stacked(sums).items():
-            if len(columns) == 1:
+            if not columns:
+                self.constants += stack
+            elif len(columns) == 1:
                 linear[:, self._slice(columns[0])] += stack
             else:
                 tables.append(_merged(space, columns, stack))
@@ -63,7 +66,9 @@ class Variables:
 
     def _one_each(self) -> LinearConstraint:
         sizes = np.diff(self._first)
-        return _rows(np.repeat(np.arange(len(sizes)), sizes), np.arange(sizes.sum()), None, self.weights.shape[1], 1.0, 1.0)
+        return _rows(
+            np.repeat(np.arange(len(sizes)), sizes), np.arange(sizes.sum()), None, self.weights.shape[1], 1.0, 1.0
+        )
 
     def _inactive(self) -> list[LinearConstraint]:
         """An option other than the first only where each of the choices above has a value that is required."""

@@ -19,6 +19,8 @@ Values = NDArray[np.float64]
 CHECKED = 256
 #: By how much they may differ, relative to the largest value.
 TOLERANCE = 1e-7
+#: What gains are rounded to, relative to the largest value.
+ROUNDED = 1e-13
 
 
 class NotAdditive(ValueError):
@@ -39,30 +41,41 @@ def decompose(space: SearchSpace, function: Callable[[Codes], Values]) -> Additi
 
     Raises:
         NotAdditive: when it is not a sum over slots.
-        ValueError: when a slot has too many combinations of options.
+        ValueError: when a slot has too many combinations of options, or a value is not finite.
     """
     largest = _largest(slot_columns(space))
-    rows = [combinations(space, columns, "a slot") for columns in largest]
-    base = combinations(space, (), "the smallest network")
-    codes, places = np.unique(np.concatenate([base, *rows]), axis=0, return_inverse=True)
-    values = np.asarray(function(codes), dtype=np.float64)
-    gains = values[places.reshape(-1)] - values[places.reshape(-1)[0]]
-    ends = 1 + np.cumsum([0, *(len(some) for some in rows)])
-    pairs = zip(largest, zip(ends[:-1], ends[1:], strict=True), strict=True)
-    raw = {columns: gains[start:end].reshape(radices(space, columns)) for columns, (start, end) in pairs}
+    value, scale, gains = _gains(space, function, largest)
     # Equal gains shall be equal, whatever rounding left of them: the integer program then has fewer variables.
-    digit = 1e-13 * float(np.abs(values).max() or 1.0)
+    digit = ROUNDED * scale
     tables: dict[Columns, Values] = {}
     for columns in _shared_first(largest):
-        table = next(_alone(raw[other], other, columns) for other in largest if set(columns) <= set(other))
+        table = next(_alone(gains[other], other, columns) for other in largest if set(columns) <= set(other))
         for other, known in tables.items():
             if set(other) <= set(columns):
                 table = table - _spread(known, other, columns)
         if np.any(rounded := np.round(table / digit) * digit):
             tables[columns] = rounded
-    found = Additive(space, float(values[places.reshape(-1)[0]]), tables)
+    found = Additive(space, value, tables)
     _check(found, function)
     return found
+
+
+def _gains(
+    space: SearchSpace, function: Callable[[Codes], Values], every: Sequence[Columns]
+) -> tuple[float, float, dict[Columns, Values]]:
+    """The value of the smallest network, the largest value, and what changing only some choices gains, for each set."""
+    rows = [combinations(space, columns, "a slot") for columns in every]
+    codes, places = np.unique(
+        np.concatenate([combinations(space, (), "the smallest network"), *rows]), axis=0, return_inverse=True
+    )
+    values = np.asarray(function(codes), dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"the function is not a finite number for some networks of space {space.name!r}")
+    smallest, *gains = np.split(values[places.reshape(-1)], np.cumsum([1, *(len(some) for some in rows[:-1])]))
+    tables = {
+        columns: (some - smallest).reshape(radices(space, columns)) for columns, some in zip(every, gains, strict=True)
+    }
+    return float(smallest[0]), float(np.abs(values).max() or 1.0), tables
 
 
 def _largest(every: Sequence[Columns]) -> list[Columns]:

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, Variant
 from search_spaces.space import Codes
 
 #: Numbers of choices, ascending.
@@ -66,7 +66,7 @@ def slot_places(space: SearchSpace, phase: str = "inference") -> list[Place]:
     options = [choice.options for choice in space.choices]
     places = []
     for columns, numbers in slots.items():
-        known = {(None,) * len(numbers): LEFT_OUT}
+        known: dict[tuple[Variant | None, ...], int] = {(None,) * len(numbers): LEFT_OUT}
         variants = []
         for row in combinations(space, columns, f"slot {space.slots[numbers[0]].name!r}").tolist():
             values = {names[column]: options[column][row[column]] for column in columns}
@@ -125,7 +125,9 @@ def combinations(space: SearchSpace, columns: Columns, what: str, base: Codes | 
             f"{what} of space {space.name!r} has {prod(sizes):,} combinations of {named}, more than {MOST_VARIANTS:,}: "
             "too many for an integer program; give these choices fewer options"
         )
-    codes = np.zeros((prod(sizes), len(space.choices)), dtype=np.int64) if base is None else np.tile(base, (prod(sizes), 1))
+    codes = (
+        np.zeros((prod(sizes), len(space.choices)), dtype=np.int64) if base is None else np.tile(base, (prod(sizes), 1))
+    )
     if columns:
         codes[:, list(columns)] = np.indices(sizes).reshape(len(sizes), -1).T
     return space.canonical(codes)

@@ -41,7 +41,9 @@ def additive_scores(space: SearchSpace, evaluate: Callable[[Architecture], float
         base: a good network is a good base: gains add up near it.
     """
     codes = replacements(space, base)
-    score = {row.tobytes(): float(evaluate(network)) for row, network in zip(codes, space.architectures(codes), strict=True)}
+    score = {
+        row.tobytes(): float(evaluate(network)) for row, network in zip(codes, space.architectures(codes), strict=True)
+    }
 
     def scored(column: int, option: int) -> float:
         return score[space.canonical(_replaced(space, row, column, option)[None])[0].tobytes()]
@@ -51,7 +53,7 @@ def additive_scores(space: SearchSpace, evaluate: Callable[[Architecture], float
     for column, place in enumerate(choice_places(space)):
         values = [scored(column, option) for option in range(len(space.choices[column].options))]
         _add(tables, place, np.array(values) - values[row[column]])
-    return Additive(space, score[codes[0].tobytes()], tables) 
+    return Additive(space, score[codes[0].tobytes()], tables)
 
 
 def _options(space: SearchSpace) -> list[tuple[int, int]]:
