@@ -92,10 +92,12 @@ class IntegerProgram:
             constraints=constraints,
             options={"mip_rel_gap": 0.0, "time_limit": self.seconds},
         )
-        if result.x is None and result.status == _TIME_LIMIT:
-            raise CheckFailed(f"the integer program found no architecture in {self.seconds:g} s: give it more time")
-        if result.x is None:
+        if result.status == _INFEASIBLE:
             raise Infeasible(self._why(limits, barred))
+        if result.x is None:
+            raise CheckFailed(
+                f"the integer program found no architecture in {self.seconds:g} s: give it more time ({result.message})"
+            )
         codes = variables.codes(result.x)
         score = float(self.score(codes)[0])
         bound = float(variables.constants[0] - result.mip_dual_bound / scale)
@@ -140,5 +142,5 @@ class IntegerProgram:
         return f"no architecture of space {self.space.name!r} keeps {text}: the least that there is, each alone, is {least}"
 
 
-#: Of `scipy.optimize.milp`.
-_TIME_LIMIT = 1
+#: Status of `scipy.optimize.milp`.
+_INFEASIBLE = 2

@@ -80,6 +80,7 @@ def starting_codes(
     n: int,
     rng: np.random.Generator,
     limits: Mapping[str, float] | None = None,
+    seen: Codes | None = None,
 ) -> Codes:
     """Networks to start a study with: the best additive score at limits that go over the range of a cost.
 
@@ -90,6 +91,7 @@ def starting_codes(
         n: how many are wanted.
         rng: of the mutations that fill up when the program has too few answers.
         limits: largest values of costs, by name; see `additive_limits`.
+        seen: networks that were evaluated already and are not wanted again, shape (k, choices).
 
     Returns:
         Canonical codes of distinct networks, shape (n, choices); fewer rows when no more were found.
@@ -100,9 +102,12 @@ def starting_codes(
     """
     if not costs or n < 1:
         raise ValueError("starting codes need a cost to spread over and a number of networks from 1")
-    start = _Start(problem, IntegerProgram(scores, costs), next(iter(costs)), dict(limits or {}))
+    program = IntegerProgram(scores, costs)
+    start = _Start(
+        problem, program, next(iter(costs)), dict(limits or {}), problem.space.codes([]) if seen is None else seen
+    )
     low, high = start.range()
-    spread = np.geomspace(low, high, n) if low > 0 else np.linspace(low, high, n)
+    spread = np.geomspace(high, low, n) if low > 0 else np.linspace(high, low, n)
     for limit in spread:
         start.take(float(limit))
     start.fill(n, rng)
@@ -112,11 +117,14 @@ def starting_codes(
 
 
 class _Start:
-    """Networks that are taken, and those that were tried."""
+    """Networks that are taken, and those that were tried or are not wanted."""
 
-    def __init__(self, problem: Problem, program: IntegerProgram, name: str, limits: dict[str, float]) -> None:
+    def __init__(
+        self, problem: Problem, program: IntegerProgram, name: str, limits: dict[str, float], seen: Codes
+    ) -> None:
         self.problem, self.program, self.name, self.limits = problem, program, name, limits
-        self.taken = self.tried = np.zeros((0, len(problem.space.choices)), dtype=np.int64)
+        self.taken, self.tried = problem.space.codes([]), problem.space.canonical(seen)
+        self._seen = set(map(bytes, self.tried))
 
     def range(self) -> tuple[float, float]:
         """The least and the largest limit that make a difference.
@@ -149,6 +157,7 @@ class _Start:
             parents = self.taken if len(self.taken) else least_violation(space, self.problem.violation, 0)
             mutants = space.mutate(parents[rng.integers(len(parents), size=128)], 2 / len(space.choices), rng)
             mutants = mutants[self.problem.violation(mutants) <= 0]
+            mutants = mutants[[bytes(row) not in self._seen for row in mutants]]
             rows = dict.fromkeys(map(tuple, [*self.taken.tolist(), *mutants.tolist()]))
             self.taken = np.array(list(rows)[:n], dtype=np.int64).reshape(-1, len(space.choices))
 
