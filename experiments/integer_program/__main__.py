@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,10 +19,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from experiments.integer_program.benchmarks import Benchmark, every_network, nas_bench_201, synthetic
-from experiments.integer_program.methods import METHODS, choices_and_slots, random, scores_of_replaced
-from nas.search.additive import Additive, choice_places, fitted_scores
+from experiments.integer_program.methods import METHODS, random, scores_of_replaced
+from nas.search.additive import Additive, choice_places, fitted_scores, slot_places
 from nas.search.integer_program import IntegerProgram
 from nas.search.program_start import ceilings
+from search_spaces.space import Codes
 
 #: Quantiles, in the logarithm, of the range of latencies of the front at which the bound is looked at.
 LIMITS = (0.25, 0.5, 0.75, 1.0)
@@ -31,27 +32,29 @@ LIMITS = (0.25, 0.5, 0.75, 1.0)
 def main(argv: list[str]) -> None:
     """Print the tables."""
     arguments = parsed(argv)
-    benchmarks = [
-        nas_bench_201(arguments.data / "latency" / "nasbench201.parquet"),
-        *(synthetic(interaction, seed=0) for interaction in (0.0, 0.25, 0.5)),
-    ]
     found: dict[str, Any] = {}
-    for benchmark in benchmarks:
+    for benchmark in benchmarks(arguments.data):
         volumes = {str(b): {n: reached(benchmark, n, b, arguments.seeds) for n in METHODS} for b in arguments.budgets}
         found[benchmark.name] = {"volumes": volumes, "bounds": bounds(benchmark, max(arguments.budgets))}
-        print(
-            table(benchmark.name, found[benchmark.name]), file=sys.stderr if arguments.json else sys.stdout, flush=True
-        )
+        lines = table(benchmark.name, found[benchmark.name])
+        print(lines, file=sys.stderr if arguments.json else sys.stdout, flush=True)
     if arguments.json:
         print(json.dumps(found))
+
+
+def benchmarks(data: Path) -> Iterator[Benchmark]:
+    """What is searched."""
+    yield nas_bench_201(data / "latency" / "nasbench201.parquet")
+    for interaction in (0.0, 0.25, 0.5):
+        yield synthetic(interaction, seed=0)
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("NASMYTH_DATA"), help="see experiments/README.md")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[50, 100, 200, 400], help="evaluations")
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[50, 100, 200], help="evaluations")
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="one JSON object last on standard output")
     arguments = parser.parse_args(argv)
     if arguments.data is None:
@@ -82,7 +85,7 @@ def bounds(benchmark: Benchmark, budget: int) -> dict[str, Any]:
     sources = {
         "replaced, largest": scores_of_replaced(benchmark, space.largest()),
         "regression": fitted_scores(space, drawn, accuracy, choice_places(space)),
-        "regression with slots": fitted_scores(space, drawn, accuracy, choices_and_slots(space)),
+        "regression with slots": fitted_scores(space, drawn, accuracy, [*choice_places(space), *slot_places(space)]),
     }
     latencies = benchmark.front[:, 1]
     best = latencies[benchmark.front[:, 0].argmax()]
@@ -90,7 +93,7 @@ def bounds(benchmark: Benchmark, budget: int) -> dict[str, Any]:
     return {name: _bounds(benchmark, scores, limits, drawn) for name, scores in sources.items()}
 
 
-def _bounds(benchmark: Benchmark, scores: Additive, limits: Sequence[float], evaluated: np.ndarray) -> dict[str, Any]:
+def _bounds(benchmark: Benchmark, scores: Additive, limits: Sequence[float], evaluated: Codes) -> dict[str, Any]:
     others = every_network(benchmark, 20_000, np.random.default_rng(1))
     truth = benchmark.accuracy(others)
     good = truth >= np.quantile(truth, 0.8)
@@ -109,30 +112,31 @@ def _bounds(benchmark: Benchmark, scores: Additive, limits: Sequence[float], eva
     }
 
 
-def table(name: str, found: dict[str, Any]) -> str:
-    """Markdown."""
+def table(name: str, found: Mapping[str, Any]) -> str:
+    """Markdown: volumes of all methods, then bounds."""
     budgets = list(found["volumes"])
-    lines = [
-        f"\n**{name}**: share of the volume in %, median (quartiles)\n",
-        _row(["method", *budgets, "s"]),
-        _row(["---"] * (len(budgets) + 2)),
-    ]
+    head = [_row(["method", *(f"{budget} evaluations" for budget in budgets), "s"]), _row(["---"] * (len(budgets) + 2))]
+    lines = [f"\n**{name}**: share of the volume in %, median (quartiles)\n", *head]
     for method in METHODS:
         cells = [found["volumes"][budget][method] for budget in budgets]
         shown = [f"{100 * c[1]:.1f} ({100 * c[0]:.1f}-{100 * c[2]:.1f})" if c else "-" for c in cells]
         lines.append(_row([method, *shown, f"{cells[-1][3]:.2f}" if cells[-1] else "-"]))
-    lines += ["\nBound of the score; best accuracy there is; best one evaluated at random, in %, at latency limits:\n"]
-    for source, one in found["bounds"].items():
-        if len(lines) and lines[-1].startswith("\nBound"):
-            lines += [
-                _row(["scores", "rank all, best fifth", *(f"{limit:.3g} ms" for limit in one["limits_ms"]), "s"]),
-                _row(["---"] * (len(LIMITS) + 3)),
-            ]
-        shown = [
-            f"{b:.1f}; {t:.1f}; {e:.1f}" for b, t, e in zip(one["bound"], one["best"], one["evaluated"], strict=True)
-        ]
+    return "\n".join([*lines, "\n" + bound_table(found["bounds"])])
+
+
+def bound_table(sources: Mapping[str, Any]) -> str:
+    """Markdown: the scores of every source."""
+    limits = next(iter(sources.values()))["limits_ms"]
+    lines = [
+        "Bound of the score; best accuracy there is; best one that random search evaluated, in %:\n",
+        _row(["scores", "Spearman; of the best fifth", *(f"<= {limit:.3g} ms" for limit in limits), "s"]),
+        _row(["---"] * (len(limits) + 3)),
+    ]
+    for source, one in sources.items():
+        parts = zip(one["bound"], one["best"], one["evaluated"], strict=True)
+        ranks = f"{one['spearman']:.2f}; {one['spearman_best_fifth']:.2f}"
         lines.append(
-            _row([source, f"{one['spearman']:.2f}, {one['spearman_best_fifth']:.2f}", *shown, f"{one['seconds']:.2f}"])
+            _row([source, ranks, *("; ".join(f"{v:.1f}" for v in part) for part in parts), f"{one['seconds']:.2f}"])
         )
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import search_spaces
 from latency_predictors import get
 from nas.report.pareto import hypervolume
-from nas.search.additive import Additive, choice_places, decompose, fitted_scores, slot_places
+from nas.search.additive import Additive, choice_places, decompose, fitted_scores
 from nas.search.additive.places import Columns
 from nas.search.feasibility import all_codes
 from nas.search.integer_program import IntegerProgram
@@ -80,7 +80,7 @@ def nas_bench_201(path: Path) -> Benchmark:
         return latency[_ranks(some)]
 
     drawn = space.random_codes(LATENCIES, np.random.default_rng(0))
-    cost = fitted_scores(space, drawn, latency_ms(drawn), [*choice_places(space), *slot_places(space)])
+    cost = fitted_scores(space, drawn, latency_ms(drawn), choice_places(space))
     everything = np.stack([accuracy, latency], axis=1)
     return Benchmark(
         "NAS-Bench-201",

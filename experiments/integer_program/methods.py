@@ -7,15 +7,19 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
 
-from experiments.integer_program.benchmarks import Benchmark
-from nas.search.additive import Additive, Place, additive_scores, choice_places, fitted_scores, slot_places
+from experiments.integer_program.benchmarks import POINTS, Benchmark
+from nas.search.additive import Additive, additive_scores, choice_places, fitted_scores
 from nas.search.additive.scores import replacements
+from nas.search.integer_program import IntegerProgram
 from nas.search.metrics import Metric
 from nas.search.problem import Problem
 from nas.search.program_start import starting_codes
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture
 from search_spaces.space import Codes
+
+Values = NDArray[np.float64]
 
 #: The evaluated networks of one run with a number of evaluations, of which there may be fewer.
 Method = Callable[[Benchmark, int, np.random.Generator], Codes]
@@ -36,22 +40,40 @@ def replaced(benchmark: Benchmark, budget: int, rng: np.random.Generator, base: 
     evaluated = replacements(space, network)
     if len(evaluated) >= budget:
         return space.codes([])
-    return _proposed(benchmark, scores_of_replaced(benchmark, network), evaluated, budget, rng)
+    accuracy = benchmark.accuracy(evaluated)
+    return _proposed(benchmark, scores_of_replaced(benchmark, network), evaluated, accuracy, budget, rng)
 
 
 def regressed(
     benchmark: Benchmark,
     budget: int,
     rng: np.random.Generator,
-    places: Callable[[SearchSpace], list[Place]],
     rounds: int = 1,
+    aimed: bool = True,
+    scored: Callable[[Values], Values] = np.asarray,
 ) -> Codes:
-    """Half of the budget at random; then, in equal rounds, what the program makes of a regression of all so far."""
-    evaluated = random(benchmark, budget // 2, rng)
+    """Half of the budget at random; then, in equal rounds, what the program makes of a regression of all so far.
+
+    Args:
+        benchmark: gives accuracies.
+        budget: evaluations.
+        rng: of the random networks.
+        rounds: how many.
+        aimed: see `_proposed`.
+        scored: what of the accuracies of the evaluated networks is regressed.
+    """
+    space, evaluated = benchmark.space, random(benchmark, budget // 2, rng)
     for size in np.diff(np.linspace(budget // 2, budget, rounds + 1).astype(int)).tolist():
-        scores = fitted_scores(benchmark.space, evaluated, benchmark.accuracy(evaluated), places(benchmark.space))
-        evaluated = _proposed(benchmark, scores, evaluated, len(evaluated) + size, rng)
+        values = scored(benchmark.accuracy(evaluated))
+        scores = fitted_scores(space, evaluated, values, choice_places(space))
+        evaluated = _proposed(benchmark, scores, evaluated, values, len(evaluated) + size, rng, aimed)
     return evaluated
+
+
+def normal_scores(values: Values) -> Values:
+    """Quantiles of the normal distribution at the ranks: a few very bad networks weigh no more than any others."""
+    scores: Values = norm.ppf((rankdata(values) - 0.5) / len(values))
+    return scores
 
 
 def scores_of_replaced(benchmark: Benchmark, base: Architecture) -> Additive:
@@ -60,27 +82,45 @@ def scores_of_replaced(benchmark: Benchmark, base: Architecture) -> Additive:
     return additive_scores(space, lambda network: float(benchmark.accuracy(space.codes([network]))[0]), base)
 
 
-def _proposed(benchmark: Benchmark, scores: Additive, seen: Codes, budget: int, rng: np.random.Generator) -> Codes:
-    """`seen`, and so many networks that the program proposes that there are `budget`."""
+def _proposed(
+    benchmark: Benchmark,
+    scores: Additive,
+    seen: Codes,
+    values: Values,
+    budget: int,
+    rng: np.random.Generator,
+    aimed: bool = True,
+) -> Codes:
+    """`seen`, and so many networks that the program proposes that there are `budget`.
+
+    Args:
+        benchmark: gives the cost.
+        scores: of the program.
+        seen: evaluated networks.
+        values: what the scores model, of `seen`.
+        budget: evaluations.
+        rng: see `starting_codes`.
+        aimed: only networks that score as high as those that were evaluated within `POINTS` of the best accuracy.
+    """
     problem = Problem(benchmark.space, (Metric("accuracy", "maximize", "%"),), _no_limit)
-    costs = {"latency_ms": benchmark.cost}
-    return np.concatenate([seen, starting_codes(problem, scores, costs, budget - len(seen), rng, seen=seen)])
+    costs = {"latency_ms": benchmark.cost, "-accuracy": -scores}
+    accuracy = benchmark.accuracy(seen)
+    goal = float(values[accuracy >= accuracy.max() - POINTS].min())
+    reachable = aimed and goal < IntegerProgram(scores, {}).best({}).score
+    limits = {"-accuracy": -goal} if reachable else {}
+    return np.concatenate([seen, starting_codes(problem, scores, costs, budget - len(seen), rng, limits, seen)])
 
 
 def _no_limit(codes: Codes) -> NDArray[np.float64]:
     return np.zeros(len(codes))
 
 
-def choices_and_slots(space: SearchSpace) -> list[Place]:
-    """Both, where they differ."""
-    return [*choice_places(space), *slot_places(space)]
-
-
 METHODS: Mapping[str, Method] = {
     "random": random,
     "replaced, largest": partial(replaced, base="largest"),
     "replaced, random base": partial(replaced, base="random"),
-    "regression": partial(regressed, places=choice_places),
-    "regression, 5 rounds": partial(regressed, places=choice_places, rounds=5),
-    "regression with slots, 5 rounds": partial(regressed, places=choices_and_slots, rounds=5),
+    "regression": regressed,
+    "regression of ranks": partial(regressed, scored=normal_scores),
+    "regression of ranks, 5 rounds": partial(regressed, rounds=5, scored=normal_scores),
+    "the same, whole range": partial(regressed, rounds=5, aimed=False, scored=normal_scores),
 }
