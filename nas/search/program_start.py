@@ -32,14 +32,13 @@ HALVINGS = 12
 MUTATIONS = 20
 
 
-def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator, phase: str = "inference") -> Additive:
+def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator) -> Additive:
     """What limits on a cheap metric are compared with, as a sum: exact when it is one, else fitted on random networks.
 
     Args:
         metric: one with values.
         space: of the networks.
         rng: draws the networks of a fit.
-        phase: whose slot variants a fit distinguishes.
 
     Raises:
         ValueError: when the metric is known only after an evaluation, or a slot has too many variants.
@@ -49,7 +48,7 @@ def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator
     except NotAdditive:
         ends = space.codes([space.smallest(), space.largest()])
         codes = np.concatenate([ends, space.random_codes(FITTED, rng)])
-        return fitted_scores(space, codes, metric.bounds(codes), slot_places(space, phase))
+        return fitted_scores(space, codes, metric.bounds(codes), slot_places(space, space.phases[0]))
 
 
 def additive_limits(
@@ -117,7 +116,7 @@ def starting_codes(
 
 
 class _Start:
-    """Networks that are taken, and those that were tried or are not wanted."""
+    """Networks that are taken, and those that were tried or are not wanted again."""
 
     def __init__(
         self, problem: Problem, program: IntegerProgram, name: str, limits: dict[str, float], seen: Codes

@@ -35,6 +35,11 @@ class Place:
     columns: Columns
     variants: NDArray[np.int64]
 
+    @property
+    def count(self) -> int:
+        """How many variants there are: they have the numbers below."""
+        return int(self.variants.max()) + 1
+
 
 def choice_places(space: SearchSpace) -> list[Place]:
     """A place for each choice, whose variants are the options; it is left out where the choice has no effect.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.additive.places import LEFT_OUT, Columns, Place, ancestors, choice_places
+from nas.search.additive.places import Place, ancestors, choice_places
 from nas.search.additive.sums import Additive
 from search_spaces import Architecture, SearchSpace
 from search_spaces.space import Codes
@@ -49,11 +49,12 @@ def additive_scores(space: SearchSpace, evaluate: Callable[[Architecture], float
         return score[space.canonical(_replaced(space, row, column, option)[None])[0].tobytes()]
 
     row = space.codes([base])[0]
-    tables: dict[Columns, Values] = {}
-    for column, place in enumerate(choice_places(space)):
-        values = [scored(column, option) for option in range(len(space.choices[column].options))]
-        _add(tables, place, np.array(values) - values[row[column]])
-    return Additive(space, score[codes[0].tobytes()], tables)
+    values = [
+        np.array([scored(column, option) for option in range(len(choice.options))])
+        for column, choice in enumerate(space.choices)
+    ]
+    gains = [some - some[option] for some, option in zip(values, row, strict=True)]
+    return Additive.over(space, choice_places(space), gains, score[codes[0].tobytes()])
 
 
 def _options(space: SearchSpace) -> list[tuple[int, int]]:
@@ -72,12 +73,6 @@ def _replaced(space: SearchSpace, row: NDArray[np.int64], column: int, option: i
             row[above] = min(allowed, key=lambda number: abs(number - row[above]))
         column = above
     return row
-
-
-def _add(tables: dict[Columns, Values], place: Place, values: Values) -> None:
-    """Add the values of a place's variants."""
-    table = np.where(place.variants == LEFT_OUT, 0.0, values[place.variants])
-    tables[place.columns] = tables.get(place.columns, 0.0) + table
 
 
 def fitted_scores(space: SearchSpace, codes: Codes, values: Values, places: Sequence[Place]) -> Additive:
@@ -104,18 +99,14 @@ def fitted_scores(space: SearchSpace, codes: Codes, values: Values, places: Sequ
     columns = [_one_hot(place, codes) for place in places]
     means = np.concatenate([column.mean(axis=0) for column in columns])
     weights = _ridge(np.concatenate(columns, axis=1) - means, values - values.mean())
-    tables: dict[Columns, Values] = {}
-    start = 0
-    for place, column in zip(places, columns, strict=True):
-        _add(tables, place, weights[start : start + column.shape[1]])
-        start += column.shape[1]
-    return Additive(space, float(values.mean() - means @ weights), tables)
+    gains = np.split(weights, np.cumsum([place.count for place in places])[:-1])
+    return Additive.over(space, places, gains, float(values.mean() - means @ weights))
 
 
 def _one_hot(place: Place, codes: Codes) -> Values:
     """Which variant a place has in each network, shape (n, variants)."""
     variants = place.variants[tuple(codes[:, column] for column in place.columns)]
-    return np.asarray(variants[:, None] == np.arange(place.variants.max() + 1), dtype=np.float64)
+    return np.asarray(variants[:, None] == np.arange(place.count), dtype=np.float64)
 
 
 def _ridge(inputs: Values, targets: Values) -> Values:

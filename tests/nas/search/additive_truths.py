@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.additive import Additive, choice_places, slot_places
-from nas.search.additive.places import LEFT_OUT
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
@@ -39,9 +38,5 @@ def slot_truth(space: SearchSpace, seed: int) -> Truth:
 def random_scores(space: SearchSpace, seed: int, slots: bool) -> Additive:
     """A random score of every variant of every slot, or of every option of every choice."""
     rng = np.random.default_rng(seed)
-    tables: dict[tuple[int, ...], NDArray[np.float64]] = {}
-    for place in slot_places(space, space.phases[-1]) if slots else choice_places(space):
-        values = rng.exponential(size=place.variants.max() + 1)
-        table = np.where(place.variants == LEFT_OUT, 0.0, values[place.variants])
-        tables[place.columns] = tables.get(place.columns, 0.0) + table
-    return Additive(space, rng.normal(), tables)
+    places = slot_places(space, space.phases[-1]) if slots else choice_places(space)
+    return Additive.over(space, places, [rng.exponential(size=place.count) for place in places], rng.normal())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import search_spaces
 from latency_predictors import get
 from nas.search.additive import (
+    Additive,
     NotAdditive,
     additive_scores,
     choice_places,
@@ -52,6 +53,35 @@ def test_a_predictor_that_adds_up_is_found_exactly(small: SearchSpace) -> None:
     for part in ("mean_ms", "high_ms"):
         found = decompose(small, lambda some, p=part: getattr(predictor.predict(some), p))
         np.testing.assert_allclose(found(codes), getattr(predictor.predict(codes), part), rtol=1e-9)
+
+
+def test_a_table_of_blocks_is_found_exactly(small: SearchSpace) -> None:
+    predictor = get("lookup_table")(small)
+    rng = np.random.default_rng(0)
+    predictor.measure_parts(lambda workloads: rng.uniform(0.1, 1.0, len(workloads)))
+    known = small.random_codes(8, rng)
+    predictor.calibrate(known, rng.uniform(1.0, 2.0, 8))
+    codes = small.random_codes(500, np.random.default_rng(1))
+    found = decompose(small, lambda some: predictor.predict(some).mean_ms)
+    np.testing.assert_allclose(found(codes), predictor.predict(codes).mean_ms, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["hat", "nasbench201"])
+def test_given_numbers_of_variants_are_summed(name: str) -> None:
+    """Against a sum over the slots of each network, one by one."""
+    space = search_spaces.get(name, **OPTIONS[name])
+    phase, rng = space.phases[-1], np.random.default_rng(0)
+    places = slot_places(space, phase)
+    values = [rng.normal(size=place.count) for place in places]
+    found = Additive.over(space, places, values, 2.0)
+    codes = space.random_codes(50, rng)
+    for row, total in zip(codes, found(codes), strict=True):
+        numbers = [place.variants[tuple(row[list(place.columns)])] for place in places]
+        expected = 2.0 + sum(some[number] for some, number in zip(values, numbers, strict=True) if number >= 0)
+        assert total == pytest.approx(expected)
+    for wrong in (values[:-1], [*values[:-1], values[-1][1:]], [*values[:-1], values[-1] * np.nan]):
+        with pytest.raises(ValueError, match=r"finite numbers|shorter"):
+            Additive.over(space, places, wrong)
 
 
 def test_what_is_no_sum_is_refused(small: SearchSpace) -> None:
