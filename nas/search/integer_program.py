@@ -67,6 +67,11 @@ class IntegerProgram:
         self.space, self.score, self.costs, self.seconds = score.space, score, dict(costs), seconds
         self._variables = Variables(score.space, [score, *costs.values()])
 
+    @property
+    def size(self) -> int:
+        """Number of variables."""
+        return int(self._variables.weights.shape[1])
+
     def best(self, limits: Mapping[str, float], excluded: Codes | None = None) -> Solution:
         """The architecture with the highest score.
 

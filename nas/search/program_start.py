@@ -46,9 +46,11 @@ def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator
     try:
         return decompose(space, metric.bounds)
     except NotAdditive:
-        ends = space.codes([space.smallest(), space.largest()])
-        codes = np.concatenate([ends, space.random_codes(FITTED, rng)])
-        return fitted_scores(space, codes, metric.bounds(codes), slot_places(space, space.phases[0]))
+        codes = space.random_codes(FITTED, rng)
+        values = metric.bounds(codes)
+        # Errors count relative to the value: limits are low where there are few random networks.
+        weights = 1 / np.maximum(np.abs(values), 1e-6 * np.abs(values).max()) ** 2
+        return fitted_scores(space, codes, values, slot_places(space, space.phases[0]), weights)
 
 
 def additive_limits(

@@ -75,7 +75,9 @@ def _replaced(space: SearchSpace, row: NDArray[np.int64], column: int, option: i
     return row
 
 
-def fitted_scores(space: SearchSpace, codes: Codes, values: Values, places: Sequence[Place]) -> Additive:
+def fitted_scores(
+    space: SearchSpace, codes: Codes, values: Values, places: Sequence[Place], weights: Values | None = None
+) -> Additive:
     """Ridge regression of evaluations on which variant each place has (Hoerl and Kennard, Technometrics 1970).
 
     The penalty is the one with the least error of predicting each network from the others (Allen, Technometrics 1974).
@@ -86,6 +88,7 @@ def fitted_scores(space: SearchSpace, codes: Codes, values: Values, places: Sequ
         codes: of evaluated networks, shape (n, choices).
         values: what is to be maximised, shape (n,).
         places: what counts: `choice_places(space)`, `slot_places(space)`, or both together.
+        weights: of the squared errors, above zero, shape (n,); equal ones by default.
 
     Raises:
         ValueError: when there are fewer than 3 networks, shapes differ, or a value is not finite.
@@ -96,11 +99,12 @@ def fitted_scores(space: SearchSpace, codes: Codes, values: Values, places: Sequ
     if not np.isfinite(values).all():
         raise ValueError("a value to be fitted is not a finite number")
     codes = space.canonical(codes)
-    columns = [_one_hot(place, codes) for place in places]
-    means = np.concatenate([column.mean(axis=0) for column in columns])
-    weights = _ridge(np.concatenate(columns, axis=1) - means, values - values.mean())
-    gains = np.split(weights, np.cumsum([place.count for place in places])[:-1])
-    return Additive.over(space, places, gains, float(values.mean() - means @ weights))
+    inputs = np.concatenate([_one_hot(place, codes) for place in places], axis=1)
+    weights = np.ones(len(codes)) if weights is None else weights * len(codes) / weights.sum()
+    means, mean = weights @ inputs / len(codes), float(weights @ values / len(codes))
+    gains = _ridge(inputs - means, values - mean, weights)
+    by_place = np.split(gains, np.cumsum([place.count for place in places])[:-1])
+    return Additive.over(space, places, by_place, mean - float(means @ gains))
 
 
 def _one_hot(place: Place, codes: Codes) -> Values:
@@ -109,17 +113,18 @@ def _one_hot(place: Place, codes: Codes) -> Values:
     return np.asarray(variants[:, None] == np.arange(place.count), dtype=np.float64)
 
 
-def _ridge(inputs: Values, targets: Values) -> Values:
-    """Weights, shape (columns,), of centred inputs, shape (n, columns), and targets."""
-    left, singular, right = np.linalg.svd(inputs, full_matrices=False)
-    squares = singular**2
-    projected = left.T @ targets
+def _ridge(inputs: Values, targets: Values, weights: Values) -> Values:
+    """Gains, shape (columns,), of inputs, shape (n, columns), and targets whose weighted means are zero."""
+    roots = np.sqrt(weights)
+    left, singular, right = np.linalg.svd(roots[:, None] * inputs, full_matrices=False)
+    squares, projected = singular**2, left.T @ (roots * targets)
+    largest = max(float(squares.max(initial=0.0)), 1e-300)
     losses = []
-    for penalty in PENALTIES * max(float(squares.max(initial=0.0)), 1e-300):
+    for penalty in PENALTIES * largest:
         shrunk = squares / (squares + penalty)
-        leverage = 1 / len(targets) + (left**2) @ shrunk
-        residual = targets - left @ (shrunk * projected)
+        leverage = weights / len(targets) + (left**2) @ shrunk
+        residual = roots * targets - left @ (shrunk * projected)
         losses.append(float(np.mean((residual / np.maximum(1 - leverage, 1e-9)) ** 2)))
-    penalty = PENALTIES[int(np.argmin(losses))] * max(float(squares.max(initial=0.0)), 1e-300)
-    weights: Values = right.T @ (singular / (squares + penalty) * projected)
-    return weights
+    penalty = PENALTIES[int(np.argmin(losses))] * largest
+    gains: Values = right.T @ (singular / (squares + penalty) * projected)
+    return gains

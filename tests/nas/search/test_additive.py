@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from additive_truths import choice_truth, slot_truth
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge, RidgeCV
 
 import search_spaces
 from latency_predictors import get
@@ -20,7 +21,7 @@ from nas.search.additive import (
     fitted_scores,
     slot_places,
 )
-from nas.search.additive.scores import replacements
+from nas.search.additive.scores import PENALTIES, replacements
 from nas.search.feasibility import all_codes
 from search_spaces import Architecture, Choice, SearchSpace, Slot
 from search_spaces.space import Codes
@@ -154,26 +155,41 @@ def test_a_fit_recovers_an_additive_truth(small: SearchSpace) -> None:
     np.testing.assert_allclose(found(others), truth(others), atol=1e-4 * np.ptp(truth(others)))
 
 
+def one_hot(space: SearchSpace, codes: Codes) -> NDArray[np.float64]:
+    """A column for each option of each choice, made here."""
+    active = space.active(codes)
+    pairs = [(c, option) for c, choice in enumerate(space.choices) for option in range(len(choice.options))]
+    return np.stack([(codes[:, c] == option) & active[:, c] for c, option in pairs], axis=1).astype(float)
+
+
 def test_a_fit_is_that_of_scikit_learn(small: SearchSpace) -> None:
-    """Same penalty from the same candidates by the same criterion, on rows of a one-hot matrix made here."""
-    from sklearn.linear_model import RidgeCV
-
-    from nas.search.additive.scores import PENALTIES
-
+    """Same penalty from the same candidates by the same criterion."""
     rng = np.random.default_rng(7)
     codes = small.random_codes(80, rng)
     values = choice_truth(small, 1)(codes) + rng.normal(size=80)
-    active = small.active(codes)
-    columns = [
-        (codes[:, c] == option) & active[:, c]
-        for c, choice in enumerate(small.choices)
-        for option in range(len(choice.options))
-    ]
-    inputs = np.stack(columns, axis=1).astype(float)
+    inputs = one_hot(small, codes)
     largest = np.linalg.svd(inputs - inputs.mean(axis=0), compute_uv=False)[0] ** 2
     theirs = RidgeCV(alphas=PENALTIES * largest).fit(inputs, values)
     found = fitted_scores(small, codes, values, choice_places(small))
     np.testing.assert_allclose(found(codes), theirs.predict(inputs), rtol=1e-6)
+
+
+def test_a_weighted_fit_is_that_of_scikit_learn(small: SearchSpace) -> None:
+    """At one of the penalties; another one than without weights."""
+    rng = np.random.default_rng(7)
+    codes = small.random_codes(80, rng)
+    values = choice_truth(small, 1)(codes) + rng.normal(size=80)
+    inputs, weights = one_hot(small, codes), rng.uniform(0.1, 5, size=80)
+    found = fitted_scores(small, codes, values, choice_places(small), weights)(codes)
+    scaled = weights * 80 / weights.sum()
+    centred = np.sqrt(scaled)[:, None] * (inputs - scaled @ inputs / 80)
+    largest = np.linalg.svd(centred, compute_uv=False)[0] ** 2
+    misses = [
+        np.abs(Ridge(alpha=alpha).fit(inputs, values, sample_weight=scaled).predict(inputs) - found).max()
+        for alpha in PENALTIES * largest
+    ]
+    assert min(misses) < 1e-6
+    assert np.abs(fitted_scores(small, codes, values, choice_places(small))(codes) - found).max() > 0.01
 
 
 def test_slots_explain_what_choices_alone_do_not(small: SearchSpace) -> None:
