@@ -143,7 +143,14 @@ def bound_table(sources: Mapping[str, Any]) -> str:
         parts = zip(one["bound"], one["best"], one["evaluated"], strict=True)
         ranks = f"{one['spearman']:.2f}; {one['spearman_best_fifth']:.2f}"
         lines.append(
-            _row([source, ranks, *("; ".join(f"{v:.1f}" if np.isfinite(v) else "-" for v in part) for part in parts), f"{one['seconds']:.2f}"])
+            _row(
+                [
+                    source,
+                    ranks,
+                    *("; ".join(f"{v:.1f}" if np.isfinite(v) else "-" for v in part) for part in parts),
+                    f"{one['seconds']:.2f}",
+                ]
+            )
         )
     return "\n".join(lines)
 
