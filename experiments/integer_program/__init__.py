@@ -1,0 +1,1 @@
+"""Candidates of an integer program against random search, at equal numbers of evaluations."""
