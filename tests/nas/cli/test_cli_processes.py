@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cli_commands import TINY, Command, Start
 
+from nas.search.journal import JournalStore
 from nas.search.storage import load
 
 BUDGET = 150
@@ -39,7 +40,7 @@ def test_worker_helps_and_second_run_is_refused(copied: Path, command: Command, 
     assert helped.code == 0, helped.err
     assert first.wait(60) == 0
 
-    trials = load(journal).get_trials()
+    trials = load(JournalStore(journal)).get_trials()
     assert [trial.number for trial in trials] == list(range(BUDGET))
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     assert len({json.dumps(trial.params) for trial in trials}) == BUDGET

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
+
 import pytest
+from postgres_server import Postgres, postgres
 from synthetic_search import small_space, tiny_space
 
 from search_spaces import SearchSpace
@@ -14,3 +18,17 @@ def small() -> SearchSpace:
 @pytest.fixture(scope="session")
 def tiny() -> SearchSpace:
     return tiny_space()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def url(server: Postgres) -> str:
+    """Of a new database."""
+    name = f"test_{secrets.token_hex(4)}"
+    server.query(f"CREATE DATABASE {name}")
+    return server.url.replace("/postgres", f"/{name}")

@@ -15,6 +15,7 @@ from synthetic_search import fork, kill, make_worker, synthetic_accuracy, trial_
 
 from nas.search import worker as worker_module
 from nas.search.encoding import trial_codes
+from nas.search.journal import JournalStore
 from nas.search.storage import load
 from nas.search.worker import Worker, evaluations
 from search_spaces import Architecture, SearchSpace
@@ -24,17 +25,17 @@ LIMITS = ["macs_m <= 45 %", "accuracy >= 0.4"]
 
 
 def table(folder: Path) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in trial_table(load(folder / "study.journal"))]
+    return [tuple(row) for row in trial_table(load(JournalStore(folder / "study.journal")))]
 
 
 def states(folder: Path) -> list[str]:
     if not (folder / "study.journal").exists():
         return []
-    return [trial.state.name for trial in load(folder / "study.journal").get_trials(deepcopy=False)]
+    return [trial.state.name for trial in load(JournalStore(folder / "study.journal")).get_trials(deepcopy=False)]
 
 
 def assert_all_distinct(space: SearchSpace, folder: Path, count: int) -> None:
-    trials = load(folder / "study.journal").get_trials(deepcopy=False)
+    trials = load(JournalStore(folder / "study.journal")).get_trials(deepcopy=False)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * count
     assert len({trial_codes(space, trial.params).tobytes() for trial in trials}) == count
 
@@ -218,7 +219,7 @@ def test_what_is_recorded(tmp_path: Path, small: SearchSpace) -> None:
     assert seen == [(done, BUDGET) for done in range(BUDGET + 1)]
     accuracy = synthetic_accuracy(small)
     cost_limit = worker.limits[0].value
-    found = evaluations(load(tmp_path / "study.journal"))
+    found = evaluations(load(JournalStore(tmp_path / "study.journal")))
     assert [evaluation.number for evaluation in found] == list(range(BUDGET))
     for evaluation, trial in zip(found, worker.study.get_trials(), strict=True):
         codes = small.codes([evaluation.architecture])

@@ -1,0 +1,196 @@
+"""The study in a PostgreSQL database, for workers on many hosts; leases are advisory locks of database sessions.
+
+Optuna's own means against killed workers are heartbeats: a thread of each worker writes the time, and whoever finds an
+old one fails the trial. They would fail a worker that was only stopped for a while, find a killed one after minutes
+instead of at once, and give its network a new trial, so that a resumed search would have other trials than an
+undisturbed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import get_all_study_names
+from sqlalchemy.engine import URL
+
+from nas.errors import UsageError
+from nas.search.address import without_password
+from nas.search.store import Lease, StudyStore, new_worker
+
+T = TypeVar("T")
+
+#: How long a worker tries to get a lost connection back.
+RECONNECT_SECONDS = 60.0
+
+#: Both ends notice within 50 seconds that the other host is gone; nothing is sent by a host that lost its power.
+_IDLE, _INTERVAL, _COUNT = 20, 10, 3
+_KEEPALIVE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": _IDLE,
+    "keepalives_interval": _INTERVAL,
+    "keepalives_count": _COUNT,
+    "tcp_user_timeout": 1000 * (_IDLE + _INTERVAL * _COUNT),
+    "options": f"-c tcp_keepalives_idle={_IDLE} -c tcp_keepalives_interval={_INTERVAL} -c tcp_keepalives_count={_COUNT}",
+}
+
+
+def _lock_key(*names: str) -> int:
+    """An advisory lock is a signed number of 64 bits."""
+    digest = hashlib.blake2b("\0".join(("nasmyth", *names)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _lost(error: Exception) -> bool:
+    """Whether an error is about the connection, not about what was asked."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return isinstance(
+        cause,
+        psycopg.OperationalError
+        | psycopg.InterfaceError
+        | sqlalchemy.exc.OperationalError
+        | sqlalchemy.exc.InterfaceError,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's message on one line; SQLAlchemy's would add the statement and a link."""
+    cause = (error.__cause__ or error) if isinstance(error, StorageInternalError) else error
+    message = str(getattr(cause, "orig", None) or cause)
+    hint = "; a password is taken from PGPASSWORD or ~/.pgpass" if "password" in message else ""
+    return " ".join(message.split()) + hint
+
+
+class SessionLease(Lease):
+    """Advisory locks of one session: the server frees them when the session ends.
+
+    Args:
+        connect: opens a session.
+        place: the database, for people.
+        study: name of the study.
+        worker: name of the holder.
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection], place: str, study: str, worker: str) -> None:
+        self._connect, self._place, self._study, self.worker = connect, place, study, worker
+        self._session = self._begin()
+
+    def exclusively(self, action: Callable[[], T]) -> T:
+        end: float | None = None
+        while True:
+            try:
+                with self._asking():
+                    return action()
+            except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+                if not _lost(error):
+                    raise
+                end = time.monotonic() + RECONNECT_SECONDS if end is None else end
+                self._begin_again(end)
+
+    def is_held(self, worker: str) -> bool:
+        key = _lock_key(self._study, worker)
+        free = self._ask("SELECT pg_try_advisory_lock(%s)", key)
+        if free:
+            self._ask("SELECT pg_advisory_unlock(%s)", key)
+        return not free
+
+    def close(self) -> None:
+        """End the session, and with it all its locks."""
+        self._session.close()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        key = _lock_key(self._study)
+        self._ask("SELECT pg_advisory_lock(%s)", key)
+        try:
+            yield
+        finally:
+            with suppress(psycopg.Error):  # of a lost session the lock is free
+                self._ask("SELECT pg_advisory_unlock(%s)", key)
+
+    def _ask(self, statement: str, key: int) -> bool:
+        row = self._session.execute(statement.encode(), (key,)).fetchone()
+        return bool(row and row[0])
+
+    def _begin(self) -> psycopg.Connection:
+        """A session that holds the lock of the worker. Waits until the server gives up a lost one that has it still."""
+        session = self._connect()
+        session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(self._study, self.worker),))
+        return session
+
+    def _begin_again(self, end: float) -> None:
+        self._session.close()
+        while True:
+            try:
+                self._session = self._begin()
+                return
+            except psycopg.OperationalError as error:
+                if time.monotonic() > end:
+                    raise ConnectionError(
+                        f"the connection to {self._place} was lost ({_reason(error)}); no finished trial is lost: "
+                        "start the same command again when the database is back"
+                    ) from error
+                time.sleep(1.0)
+
+
+class DatabaseStore(StudyStore):
+    """A PostgreSQL database.
+
+    Args:
+        url: such as `postgresql://user@host/database`.
+
+    Raises:
+        UsageError: when it is not a URL of such a database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._place = without_password(url)
+        try:
+            self._url: URL = sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
+            _, self._parameters = self._url.get_dialect()().create_connect_args(self._url)
+        except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+            raise UsageError(f"{self._place!r} is not a URL such as postgresql://USER@HOST/DATABASE") from error
+
+    def __str__(self) -> str:
+        return self._place
+
+    def open(self) -> RDBStorage:
+        with self._plain_errors(), self._connect() as session:
+            # Several new workers would make the same tables at once.
+            session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(),))
+            return RDBStorage(
+                self._url.render_as_string(hide_password=False),
+                engine_kwargs={"pool_pre_ping": True, "connect_args": _KEEPALIVE},
+            )
+
+    def holds(self, study: str | None) -> bool:
+        with self._plain_errors():
+            names = get_all_study_names(self.open())
+            return study in names if study else bool(names)
+
+    @contextmanager
+    def lease(self, study: str) -> Iterator[Lease]:
+        with self._plain_errors():
+            lease = SessionLease(self._connect, str(self), study, new_worker())
+        try:
+            yield lease
+        finally:
+            lease.close()
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(**{**self._parameters, **_KEEPALIVE}, autocommit=True)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+            raise ConnectionError(f"the database {self} cannot be used: {_reason(error)}") from error
