@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -35,9 +36,9 @@ class Failure:
         return f"{self.type}: {self.message}" if self.type else self.message
 
 
-def attempts(trial: FrozenTrial) -> int:
-    """How often the evaluation of a trial was begun; the first time is not written down."""
-    number: int = trial.user_attrs.get(ATTEMPTS, int(WORKER in trial.user_attrs))
+def attempts(attributes: Mapping[str, Any]) -> int:
+    """How often the evaluation of a trial with these attributes was begun; the first time is not written down."""
+    number: int = attributes.get(ATTEMPTS, int(WORKER in attributes))
     return number
 
 
@@ -58,14 +59,14 @@ class Claims:
     lease: Lease
     limit: int
 
-    def interrupted(self) -> FrozenTrial | None:
-        """A trial that nobody evaluates any more. Those that were begun too often are told to have failed."""
-        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if not self._is_evaluated(trial):
-                if attempts(trial) < self.limit:
+    def interrupted(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """One of the trials that nobody evaluates any more. Those that were begun too often are told to have failed."""
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and not self._is_evaluated(trial):
+                if attempts(trial.user_attrs) < self.limit:
                     return trial
                 times = f"in all {self.limit} attempts" if self.limit > 1 else "in the only attempt"
-                self._fail(trial, Failure("", f"the worker was killed or interrupted {times}"))
+                self._fail(Trial(self.study, trial._trial_id), Failure("", f"the worker was killed or interrupted {times}"))
         return None
 
     def _is_evaluated(self, trial: FrozenTrial) -> bool:
@@ -74,35 +75,31 @@ class Claims:
 
     def begin(self, trial: Trial) -> None:
         """Count an attempt and put the worker's name into the trial."""
-        stored = self._stored(trial._trial_id)
-        if WORKER in stored.user_attrs:
-            trial.set_user_attr(ATTEMPTS, attempts(stored) + 1)
+        if WORKER in trial.user_attrs:
+            trial.set_user_attr(ATTEMPTS, attempts(trial.user_attrs) + 1)
         trial.set_user_attr(WORKER, self.lease.worker)
 
     def owned(self, trial: Trial) -> Trial | None:
         """The trial as it is now; `None` when this worker lost it to another one, or told it already."""
-        stored = self._stored(trial._trial_id)
+        stored = self.study._storage.get_trial(trial._trial_id)
         own = stored.state == TrialState.RUNNING and stored.user_attrs.get(WORKER) == self.lease.worker
         return Trial(self.study, trial._trial_id) if own else None
 
     def give_back(self, trial: Trial) -> None:
         """Take back the attempt: its end is not the network's fault."""
-        if self.owned(trial) is not None:
-            trial.set_user_attr(ATTEMPTS, attempts(self._stored(trial._trial_id)) - 1)
+        own = self.owned(trial)
+        if own is not None:
+            own.set_user_attr(ATTEMPTS, attempts(own.user_attrs) - 1)
 
     def failed(self, trial: Trial, failure: Failure) -> None:
         """An attempt ended in an error; after the last one the trial is told to have failed."""
-        stored = self._stored(trial._trial_id)
-        if self.owned(trial) is not None and attempts(stored) >= self.limit:
-            self._fail(stored, failure)
+        own = self.owned(trial)
+        if own is not None and attempts(own.user_attrs) >= self.limit:
+            self._fail(own, failure)
 
-    def _fail(self, trial: FrozenTrial, failure: Failure) -> None:
-        taken = Trial(self.study, trial._trial_id)
-        taken.set_user_attr(FAILURE, {"type": failure.type, "message": failure.message})
-        self.study.tell(taken, state=TrialState.FAIL)
-
-    def _stored(self, trial_id: int) -> FrozenTrial:
-        return self.study._storage.get_trial(trial_id)
+    def _fail(self, trial: Trial, failure: Failure) -> None:
+        trial.set_user_attr(FAILURE, {"type": failure.type, "message": failure.message})
+        self.study.tell(trial, state=TrialState.FAIL)
 
 
 def failures(study: Study) -> list[tuple[int, Failure]]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+import optuna
 import psycopg
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import get_all_study_names
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 
 from nas.errors import UsageError
 from nas.search.address import without_password
@@ -49,16 +51,11 @@ def _lock_key(*names: str) -> int:
     return int.from_bytes(digest, signed=True)
 
 
-def _lost(error: Exception) -> bool:
-    """Whether an error is about the connection, not about what was asked."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return isinstance(
-        cause,
-        psycopg.OperationalError
-        | psycopg.InterfaceError
-        | sqlalchemy.exc.OperationalError
-        | sqlalchemy.exc.InterfaceError,
-    )
+def _lost(error: BaseException | None) -> bool:
+    """Whether an error is about the connection, not about what was asked, or came of such a one."""
+    while error is not None and not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _reason(error: BaseException) -> str:
@@ -69,18 +66,57 @@ def _reason(error: BaseException) -> str:
     return " ".join(message.split()) + hint
 
 
+class _Fence:
+    """Stops what a worker does exclusively when it can have lost its locks meanwhile.
+
+    Optuna and SQLAlchemy have connections of their own, and try again when one is lost; by then another worker may
+    have the locks.
+    """
+
+    def __init__(self) -> None:
+        self._session: psycopg.Connection | None = None
+        self._lost = False
+
+    @contextmanager
+    def around(self, session: psycopg.Connection) -> Iterator[None]:
+        """While the locks of `session` are needed."""
+        self._session, self._lost = session, False
+        try:
+            yield
+        finally:
+            self._session = None
+
+    def watch(self, engine: sqlalchemy.Engine) -> None:
+        """Look at each transaction of an engine."""
+        sqlalchemy.event.listen(engine, "begin", self._begin)
+        sqlalchemy.event.listen(engine, "handle_error", self._error)
+
+    def _begin(self, _: sqlalchemy.Connection) -> None:
+        if self._session is None:
+            return
+        if self._lost:
+            raise psycopg.OperationalError("another connection was lost")
+        self._session.execute("SELECT 1")
+
+    def _error(self, context: ExceptionContext) -> None:
+        self._lost |= context.is_disconnect and not context.is_pre_ping
+
+
 class SessionLease(Lease):
     """Advisory locks of one session: the server frees them when the session ends.
 
     Args:
         connect: opens a session.
+        fence: of the study's engines.
         place: the database, for people.
         study: name of the study.
         worker: name of the holder.
     """
 
-    def __init__(self, connect: Callable[[], psycopg.Connection], place: str, study: str, worker: str) -> None:
-        self._connect, self._place, self._study, self.worker = connect, place, study, worker
+    def __init__(
+        self, connect: Callable[[], psycopg.Connection], fence: _Fence, place: str, study: str, worker: str
+    ) -> None:
+        self._connect, self._fence, self._place, self._study, self.worker = connect, fence, place, study, worker
         self._session = self._begin()
 
     def exclusively(self, action: Callable[[], T]) -> T:
@@ -111,7 +147,8 @@ class SessionLease(Lease):
         key = _lock_key(self._study)
         self._ask("SELECT pg_advisory_lock(%s)", key)
         try:
-            yield
+            with self._fence.around(self._session):
+                yield
         finally:
             with suppress(psycopg.Error):  # of a lost session the lock is free
                 self._ask("SELECT pg_advisory_unlock(%s)", key)
@@ -127,6 +164,7 @@ class SessionLease(Lease):
         return session
 
     def _begin_again(self, end: float) -> None:
+        warnings.warn(f"the connection to {self._place} was lost; trying to get it back", stacklevel=4)
         self._session.close()
         while True:
             try:
@@ -152,7 +190,7 @@ class DatabaseStore(StudyStore):
     """
 
     def __init__(self, url: str) -> None:
-        self._place = without_password(url)
+        self._place, self._fence = without_password(url), _Fence()
         try:
             self._url: URL = sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
             _, self._parameters = self._url.get_dialect()().create_connect_args(self._url)
@@ -166,10 +204,13 @@ class DatabaseStore(StudyStore):
         with self._plain_errors(), self._connect() as session:
             # Several new workers would make the same tables at once.
             session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(),))
-            return RDBStorage(
+            storage = RDBStorage(
                 self._url.render_as_string(hide_password=False),
                 engine_kwargs={"pool_pre_ping": True, "connect_args": _KEEPALIVE},
             )
+            optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings are of connections that come back
+            self._fence.watch(storage.engine)
+            return storage
 
     def holds(self, study: str | None) -> bool:
         with self._plain_errors():
@@ -179,7 +220,7 @@ class DatabaseStore(StudyStore):
     @contextmanager
     def lease(self, study: str) -> Iterator[Lease]:
         with self._plain_errors():
-            lease = SessionLease(self._connect, str(self), study, new_worker())
+            lease = SessionLease(self._connect, self._fence, str(self), study, new_worker())
         try:
             yield lease
         finally:

@@ -97,8 +97,8 @@ class Worker:
 
     def _next(self, claims: Claims, budget: int) -> tuple[Trial | None, list[FrozenTrial]]:
         """The trial to evaluate, if any, and all trials as they were before it was taken."""
-        interrupted = claims.interrupted()
         trials = self.study.get_trials(deepcopy=False)
+        interrupted = claims.interrupted(trials)
         if interrupted is not None:
             return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
         if self._ended(trials, budget):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -32,3 +33,9 @@ def url(server: Postgres) -> str:
     name = f"test_{secrets.token_hex(4)}"
     server.query(f"CREATE DATABASE {name}")
     return server.url.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process has written is not lost; only when the power fails must it be on the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
