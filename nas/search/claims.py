@@ -66,7 +66,9 @@ class Claims:
                 if attempts(trial.user_attrs) < self.limit:
                     return trial
                 times = f"in all {self.limit} attempts" if self.limit > 1 else "in the only attempt"
-                self._fail(Trial(self.study, trial._trial_id), Failure("", f"the worker was killed or interrupted {times}"))
+                self._fail(
+                    Trial(self.study, trial._trial_id), Failure("", f"the worker was killed or interrupted {times}")
+                )
         return None
 
     def _is_evaluated(self, trial: FrozenTrial) -> bool:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import importlib
 import os
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -24,15 +24,16 @@ def tiny() -> SearchSpace:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     with postgres() as running:
+        importlib.import_module("nas.search.database")  # once, and not in each worker that is forked
         yield running
 
 
 @pytest.fixture
 def url(server: Postgres) -> str:
     """Of a new database."""
-    name = f"test_{secrets.token_hex(4)}"
-    server.query(f"CREATE DATABASE {name}")
-    return server.url.replace("/postgres", f"/{name}")
+    server.query("DROP DATABASE IF EXISTS test WITH (FORCE)")
+    server.query("CREATE DATABASE test")
+    return server.url.replace("/postgres", "/test")
 
 
 @pytest.fixture(autouse=True)

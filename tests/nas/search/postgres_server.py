@@ -86,10 +86,10 @@ class Postgres:
                 signal.sigtimedwait([], 0.05)
         raise AssertionError("the server does not start")
 
-    def stop(self) -> None:
-        """At once: sessions are cut."""
+    def stop(self, cleanly: bool = True) -> None:
+        """Cut all sessions and write everything to disk, or leave that undone."""
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)
+            self._server.send_signal(signal.SIGINT if cleanly else signal.SIGQUIT)
             self._server.wait(30)
             self._server = None
 
@@ -108,5 +108,5 @@ def postgres() -> Iterator[Postgres]:
         server.query("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'se:cret'")
         yield server
     finally:
-        server.stop()
+        server.stop(cleanly=False)
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,11 +16,11 @@ import numpy as np
 from optuna.study import Study
 
 import search_spaces
+from nas.search.journal import JournalStore
 from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
-from nas.search.journal import JournalStore
 from nas.search.storage import create_or_load
 from nas.search.store import StudyStore
 from nas.search.worker import Worker

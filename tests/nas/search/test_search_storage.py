@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 from synthetic_search import fork, kill, make_worker, trial_table, wait_until
 
 from nas.errors import UsageError
-from nas.search.metrics import ACCURACY, Metric
 from nas.search.journal import JournalStore, KernelLock, cut_unfinished_line
+from nas.search.metrics import ACCURACY, Metric
 from nas.search.storage import create_or_load, load
 from search_spaces import SearchSpace
 
