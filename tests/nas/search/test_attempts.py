@@ -100,7 +100,7 @@ def test_a_hopeless_search_stops(tmp_path: Path, small: SearchSpace) -> None:
         raise OSError("the disk is gone")
 
     worker = begin(tmp_path, small, fail)
-    with pytest.raises(CheckFailed, match="5 networks in a row could not be evaluated.*OSError: the disk is gone"):
+    with pytest.raises(CheckFailed, match=r"5 networks in a row could not be evaluated.*OSError: the disk is gone"):
         worker.run(100)
     assert len(calls) == 3 * HOPELESS
     assert len(set(calls)) == HOPELESS

@@ -25,6 +25,12 @@ from nas.search.worker import Worker
 from search_spaces import Architecture, SearchSpace
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _computed_once(tmp_path_factory: pytest.TempPathFactory, tiny: SearchSpace) -> None:
+    """What a space computes when it is first used, so that forked workers need not."""
+    make_worker(tmp_path_factory.mktemp("first"), tiny, sampler="random", options={}).run(1)
+
+
 def store_at(url: str) -> StudyStore:
     return make_store(url, Path("unused"))
 
