@@ -15,11 +15,11 @@ WARM_START = "warm start"
 
 #: What the accuracy of a network depends on, as keys of a study's identity, and for people.
 _SAME = {
-    "space": "search space",
-    "space fingerprint": "search space",
-    "data": "data",
-    "weights": "trained weights",
-    "evaluation": "way of evaluating (seed or search.recalibration_images)",
+    "space": "another search space",
+    "space fingerprint": "another search space",
+    "data": "other data",
+    "weights": "other trained weights",
+    "evaluation": "another seed or other search.recalibration_images",
 }
 
 
@@ -37,7 +37,7 @@ def check_same_supernet(run: str, theirs: Mapping[str, Any], ours: Mapping[str, 
     for key, name in _SAME.items():
         if theirs.get(key) != ours[key]:
             raise UsageError(
-                f"search.warm_start: {run} has another {name}, so its accuracies are not those of this run's "
+                f"search.warm_start: {run} has {name}, so its accuracies are not those of this run's "
                 "networks; copy its supernet.safetensors and training.json into this run before it is trained, or leave "
                 "search.warm_start out"
             )
