@@ -86,7 +86,7 @@ class Run:
 
     @property
     def study_file(self) -> Path:
-        """Where the study is; its presence says that a search was started."""
+        """Where the study is, when it is in a database; its presence says that a search was started."""
         return self.path / "study.json"
 
     @property

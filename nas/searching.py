@@ -22,7 +22,7 @@ from nas.search.samplers.unique import UniqueSampler
 from nas.search.standing import evaluated
 from nas.search.storage import IDENTITY, create_or_load, load
 from nas.search.warm_start import WARM_START, check_same_supernet, take_over
-from nas.search.worker import ARCHITECTURE, METRICS, Worker
+from nas.search.worker import ARCHITECTURE, METRICS, REASON, Worker
 from search_spaces import Architecture
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ def make_worker(stages: Stages) -> Worker:
     if warm is not None and not stages.searched:
         warm.source()  # what is wrong with it is said before a study is made
     study = create_or_load(stages.store, stages.config.name, stages.objectives, identity, sampler)
-    write_json(
-        stages.run.study_file, {"storage": str(stages.store) if config.storage else None, "study": study.study_name}
-    )
+    if config.storage is not None:
+        write_json(stages.run.study_file, {"storage": str(stages.store), "study": study.study_name})
     if warm is not None:
         warm.begin(study)
     return Worker(
@@ -76,14 +75,14 @@ def make_worker(stages: Stages) -> Worker:
 def say_outcome(stages: Stages, study: Study) -> None:
     """Tell a person why a search ended early, and which networks could not be evaluated."""
     config = stages.config.search
-    failed, found = failures(study), len(evaluated(study.get_trials(deepcopy=False)))
+    trials, failed = study.get_trials(deepcopy=False), failures(study)
+    found = len(evaluated(trials))
     if failed:
         stages.reporter.say(summary(failed))
     if found < config.evaluations:
-        why = "no further one keeps the limits"
-        if config.patience is not None:
-            why += f", or {config.patience} batches brought no gain of hypervolume (search.patience)"
-        stages.reporter.say(f"the search ended after {found} networks: {why}")
+        exhausted = [trial.user_attrs[REASON] for trial in trials if REASON in trial.user_attrs]
+        idle = f"{config.patience} batches brought no gain of hypervolume (search.patience)"
+        stages.reporter.say(f"the search ended after {found} networks: {exhausted[0] if exhausted else idle}")
 
 
 def _identity(stages: Stages) -> dict[str, Any]:

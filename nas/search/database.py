@@ -204,10 +204,13 @@ class DatabaseStore(StudyStore):
         with self._plain_errors(), self._connect() as session:
             # Several new workers would make the same tables at once.
             session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(),))
-            storage = RDBStorage(
-                self._url.render_as_string(hide_password=False),
-                engine_kwargs={"pool_pre_ping": True, "connect_args": _KEEPALIVE},
-            )
+            try:
+                storage = RDBStorage(
+                    self._url.render_as_string(hide_password=False),
+                    engine_kwargs={"pool_pre_ping": True, "connect_args": _KEEPALIVE},
+                )
+            except RuntimeError as error:  # what it raises says what to do
+                raise UsageError(f"{self} has tables of another version of Optuna: {error}") from error
             optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings are of connections that come back
             self._fence.watch(storage.engine)
             return storage

@@ -43,7 +43,7 @@ def check_same_supernet(run: str, theirs: Mapping[str, Any], ours: Mapping[str, 
             )
 
 
-def take_over(study: Study, run: str, source: Callable[[], Study], known: Callable[[FrozenTrial], FrozenTrial]) -> None:
+def take_over(study: Study, run: str, source: Callable[[], Study], known: Callable[[FrozenTrial], FrozenTrial]) -> int:
     """Add the finished trials of another study to a new one; for `Lease.exclusively`.
 
     What is added is decided once and written into the study, so that a killed process is followed by one that adds

@@ -289,3 +289,14 @@ def test_asking_waits_for_the_other(url: str) -> None:
         two.exclusively(lambda: order.append("two"))
         thread.join()
     assert order == ["one", "two"]
+
+
+def test_tables_of_another_optuna_are_refused(url: str, server: Postgres, tiny: SearchSpace) -> None:
+    import psycopg
+
+    begin(url, tiny)
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+        session.execute("UPDATE version_info SET schema_version = 99, library_version = '99.0.0'")
+    with pytest.raises(UsageError, match="tables of another version of Optuna"):
+        store_at(url).open()

@@ -100,7 +100,7 @@ def test_a_study_of_other_weights_is_refused(trained: Path, url: str, tmp_path: 
     assert nas.search(TINY, f"directory={same}", *settings) == found
     weights = {key: tensor * 1.0001 for key, tensor in load_file(same / "supernet.safetensors").items()}
     save_file(weights, same / "supernet.safetensors")
-    with pytest.raises(UsageError, match="'tiny' in postgresql://.* was made with another weights"):
+    with pytest.raises(UsageError, match=r"'tiny' in postgresql://.* was made with another weights"):
         nas.search(TINY, f"directory={same}", *settings)
 
 
@@ -112,7 +112,7 @@ def test_a_run_with_a_journal_keeps_it(copied: Path, url: str) -> None:
 
 
 def test_an_unreachable_database_is_said_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match="the database postgresql://me@127.0.0.1:1/db cannot be used"):
+    with pytest.raises(ConnectionError, match=r"the database postgresql://me@127\.0\.0\.1:1/db cannot be used"):
         nas.run(TINY, f"directory={tmp_path / 'run'}", "search.storage=postgresql://me:pw@127.0.0.1:1/db")
     assert not (tmp_path / "run" / "calibration").exists()
 
