@@ -55,7 +55,7 @@ def make_worker(stages: Stages) -> Worker:
     if warm is not None and not stages.searched:
         warm.source()  # what is wrong with it is said before a study is made
     study = create_or_load(stages.store, stages.config.name, stages.objectives, identity, sampler)
-    if config.storage is not None:
+    if config.storage is not None and not stages.run.study_file.exists():  # workers need not be able to write there
         write_json(stages.run.study_file, {"storage": str(stages.store), "study": study.study_name})
     if warm is not None:
         warm.begin(study)

@@ -160,6 +160,9 @@ class SessionLease(Lease):
     def _begin(self) -> psycopg.Connection:
         """A session that holds the lock of the worker. Waits until the server gives up a lost one that has it still."""
         session = self._connect()
+        # Databases may have time limits; a worker waits for others, and is silent while it evaluates.
+        limits = ["statement_timeout", "lock_timeout", "idle_session_timeout"]
+        session.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)", (limits,))
         session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(self._study, self.worker),))
         return session
 

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -300,3 +301,24 @@ def test_tables_of_another_optuna_are_refused(url: str, server: Postgres, tiny: 
         session.execute("UPDATE version_info SET schema_version = 99, library_version = '99.0.0'")
     with pytest.raises(UsageError, match="tables of another version of Optuna"):
         store_at(url).open()
+
+
+def test_time_limits_of_the_database_do_not_end_a_lease(url: str, server: Postgres, tiny: SearchSpace) -> None:
+    for limit in ("idle_session_timeout", "statement_timeout", "lock_timeout"):
+        server.query(f"ALTER DATABASE test SET {limit} = '150ms'")
+    with store_at(url).lease("study") as one, store_at(url).lease("study") as two:
+        inside = threading.Event()
+
+        def first() -> None:
+            inside.set()
+            time.sleep(0.4)
+
+        thread = threading.Thread(target=lambda: one.exclusively(first))
+        thread.start()
+        assert inside.wait(10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a lost connection would be told
+            two.exclusively(lambda: time.sleep(0.4))
+            assert two.is_held(one.worker)
+            thread.join()
+            assert one.is_held(two.worker)
