@@ -129,7 +129,7 @@ class SessionLease(Lease):
                 if not _lost(error):
                     raise
                 end = time.monotonic() + RECONNECT_SECONDS if end is None else end
-                self._begin_again(end)
+                self._begin_again(error, end)
 
     def is_held(self, worker: str) -> bool:
         key = _lock_key(self._study, worker)
@@ -166,20 +166,21 @@ class SessionLease(Lease):
         session.execute("SELECT pg_advisory_lock(%s)", (_lock_key(self._study, self.worker),))
         return session
 
-    def _begin_again(self, end: float) -> None:
+    def _begin_again(self, error: Exception, end: float) -> None:
         warnings.warn(f"the connection to {self._place} was lost; trying to get it back", stacklevel=4)
         self._session.close()
-        while True:
+        pause = 0.1
+        while time.monotonic() < end:
+            time.sleep(pause)
             try:
                 self._session = self._begin()
                 return
-            except psycopg.OperationalError as error:
-                if time.monotonic() > end:
-                    raise ConnectionError(
-                        f"the connection to {self._place} was lost ({_reason(error)}); no finished trial is lost: "
-                        "start the same command again when the database is back"
-                    ) from error
-                time.sleep(1.0)
+            except psycopg.OperationalError as again:
+                error, pause = again, min(2 * pause, 2.0)
+        raise ConnectionError(
+            f"the connection to {self._place} was lost ({_reason(error)}); no finished trial is lost: start the same "
+            "command again when the database is well"
+        ) from error
 
 
 class DatabaseStore(StudyStore):

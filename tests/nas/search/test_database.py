@@ -167,6 +167,25 @@ def test_server_is_started_anew_in_the_middle(url: str, server: Postgres, tiny: 
 
 
 @pytest.mark.filterwarnings("ignore:the connection to")
+def test_a_server_that_is_there_and_not_well_is_told_plainly(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psycopg
+
+    monkeypatch.setattr(sys.modules["nas.search.database"], "RECONNECT_SECONDS", 0.5)
+    calls: list[float] = []
+
+    def write() -> None:
+        calls.append(time.monotonic())
+        raise psycopg.errors.DiskFull("no space left\non device")
+
+    with (
+        store_at(url).lease("study") as lease,
+        pytest.raises(ConnectionError, match=r"no space left on device.*start the same command again"),
+    ):
+        lease.exclusively(write)
+    assert 2 <= len(calls) <= 10
+
+
+@pytest.mark.filterwarnings("ignore:the connection to")
 def test_server_that_stays_away_is_told_plainly(
     url: str, server: Postgres, tiny: SearchSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
