@@ -15,6 +15,7 @@ from cli_commands import TINY, Command, Start
 
 from nas.config import load as load_config
 from nas.files import write_text
+from nas.search.claims import attempts
 from nas.search.journal import JournalStore
 from nas.search.storage import load
 
@@ -67,7 +68,7 @@ def test_sigterm_ends_a_worker_that_goes_on_later(copied: Path, start: Start) ->
     trials = load(JournalStore(journal)).get_trials(deepcopy=False)
     running = [trial for trial in trials if trial.state.name == "RUNNING"]
     assert len(running) <= 1
-    assert all(trial.user_attrs["attempts"] == 0 for trial in running)
+    assert all(attempts(trial.user_attrs) <= 1 for trial in running)  # 1 when it was between two evaluations
     assert not list((copied / "locks").glob("worker-*"))
     assert len(trials) < BUDGET
 
