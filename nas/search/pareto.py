@@ -1,4 +1,4 @@
-"""The Pareto front of many points, and the hypervolume that it dominates."""
+"""Which of many points are the best trade-offs, and how much they dominate. Less is better in all objectives."""
 
 from __future__ import annotations
 
@@ -9,49 +9,91 @@ Values = NDArray[np.float64]
 
 
 def nondominated(values: Values) -> NDArray[np.bool_]:
-    """Which points no other one dominates: is as good in all objectives and better in one.
+    """Which rows no other row dominates; of equal rows all or none.
+
+    Args:
+        values: to be minimised, shape (n, objectives); not a number is an error of the caller.
+    """
+    unique, inverse = np.unique(values, axis=0, return_inverse=True)  # in lexicographic order
+    keep = _sweep(unique) if unique.shape[1] == 2 else _compare(unique)
+    return np.asarray(keep[inverse.reshape(-1)])
+
+
+def _sweep(unique: Values) -> NDArray[np.bool_]:
+    """Of rows in the order of their first objective: whether the second one is less than in all rows before."""
+    before = np.minimum.accumulate(np.concatenate([[np.inf], unique[:-1, 1]]))
+    keep: NDArray[np.bool_] = unique[:, 1] < before
+    if len(keep):
+        keep[0] = True
+    return keep
+
+
+def _compare(unique: Values) -> NDArray[np.bool_]:
+    """Of distinct rows in lexicographic order, in which no row is dominated by a later one."""
+    keep = np.ones(len(unique), dtype=bool)
+    for row in range(len(unique)):
+        if keep[row]:
+            keep[row + 1 :] &= (unique[row + 1 :] < unique[row]).any(axis=1)
+    return keep
+
+
+def layers(values: Values, enough: int | None = None) -> NDArray[np.int64]:
+    """Number of the layer of each row (Deb et al., 2002): 0 for the best trade-offs, 1 for the best of the rest, ...
 
     Args:
         values: to be minimised, shape (n, objectives).
+        enough: rows whose layers are told apart, by default all; the others count as one more layer.
+    """
+    enough = len(values) if enough is None else enough
+    found = np.zeros(len(values), dtype=np.int64)
+    rest = np.arange(len(values))
+    while len(rest) and len(values) - len(rest) < enough:
+        best = nondominated(values[rest])
+        rest = rest[~best]
+        found[rest] += 1
+    return found
+
+
+def crowding(values: Values) -> NDArray[np.float64]:
+    """Crowding distance of each row (Deb et al., 2002): how far apart its neighbours in each objective are, summed.
+
+    Args:
+        values: of one layer, shape (n, objectives).
 
     Returns:
-        Mask of shape (n,). Equal points are all in it or all not.
+        Shape (n,), in units of the range of each objective; infinite at both ends.
     """
-    left = np.argsort(values.sum(axis=1), kind="stable")  # good ones first: they remove the most
-    position = 0
-    while position < len(left):
-        points = values[left]
-        kept = (points < points[position]).any(axis=1) | (points == points[position]).all(axis=1)
-        left = left[kept]
-        position = int(kept[: position + 1].sum())
-    mask = np.zeros(len(values), dtype=bool)
-    mask[left] = True
-    return mask
+    total = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        gaps = np.full(len(column), np.inf)
+        gaps[1:-1] = (ordered[2:] - ordered[:-2]) / max(np.ptp(column), np.finfo(float).tiny)
+        total[order] += gaps
+    return total
 
 
 def hypervolume(values: Values, reference: Values) -> float:
-    """Volume between the points and `reference`, exactly.
+    """Volume that is dominated by a row of `values` and dominates `reference` (Zitzler and Thiele, 1998).
 
-    Two objectives take a sweep; each further one slices the volume, which takes n times as long for n points on the
-    front (While et al., "A faster algorithm for calculating hypervolume", IEEE TEC 2006, call it HSO).
+    Two objectives take O(n log n); each further one a factor of n (slices along the last objective).
 
     Args:
-        values: to be minimised, shape (n, objectives); what is not better than `reference` in all objectives does
-            not count.
-        reference: shape (objectives,).
+        values: to be minimised, shape (n, objectives).
+        reference: worst values that count, shape (objectives,).
     """
-    points = values[(values < reference).all(axis=1)]
-    points = np.unique(points[nondominated(points)], axis=0)
-    if len(points) == 0:
+    inside = values[(values < reference).all(axis=1)]
+    return _volume(inside[nondominated(inside)], np.asarray(reference, dtype=float))
+
+
+def _volume(front: Values, reference: Values) -> float:
+    if not len(front):
         return 0.0
-    if points.shape[1] == 1:
-        return float(reference[0] - points[0, 0])
-    if points.shape[1] == 2:  # sorted by the first objective, so falling in the second one
-        widths = np.diff(np.append(points[:, 0], reference[0]))
-        return float(widths @ (reference[1] - points[:, 1]))
-    points = points[np.argsort(points[:, -1], kind="stable")]
-    heights = np.diff(np.append(points[:, -1], reference[-1]))
-    slices = [
-        hypervolume(points[: end + 1, :-1], reference[:-1]) if heights[end] else 0.0 for end in range(len(points))
-    ]
-    return float(heights @ np.array(slices))
+    if len(reference) == 1:
+        return float(reference[0] - front.min())
+    front = front[np.argsort(front[:, -1], kind="stable")]
+    heights = np.diff(np.append(front[:, -1], reference[-1]))
+    if len(reference) == 2:
+        return float(((reference[0] - np.minimum.accumulate(front[:, 0])) * heights).sum())
+    slices = np.flatnonzero(heights > 0)
+    return float(sum(hypervolume(front[: row + 1, :-1], reference[:-1]) * heights[row] for row in slices))

@@ -21,6 +21,12 @@ def tiny() -> SearchSpace:
     return tiny_space()
 
 
+@pytest.fixture
+def driver() -> None:
+    """Skips a test that needs no server, where the driver of PostgreSQL is not installed."""
+    pytest.importorskip("psycopg")
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     with postgres() as running:

@@ -255,6 +255,7 @@ def test_another_study_of_the_same_name_is_refused(url: str, tiny: SearchSpace) 
     "wrong",
     ["mysql://me:s3cret@host/db", "me:s3cret@host/db", "postgresql://me:s3cret@host:port/db", "postgresql:s3cret", ""],
 )
+@pytest.mark.usefixtures("driver")
 def test_wrong_urls_are_refused_without_their_password(wrong: str) -> None:
     with pytest.raises(UsageError, match="postgresql://USER@HOST/DATABASE") as caught:
         store_at(wrong)
@@ -269,6 +270,7 @@ def test_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
         store_at("postgresql://me@host/db")
 
 
+@pytest.mark.usefixtures("driver")
 def test_unreachable_server_is_one_sentence(tiny: SearchSpace) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -111,6 +111,7 @@ def test_a_run_with_a_journal_keeps_it(copied: Path, url: str) -> None:
         pipeline.existing_stages(copied, storage=url)
 
 
+@pytest.mark.usefixtures("driver")
 def test_an_unreachable_database_is_said_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match=r"the database postgresql://me@127\.0\.0\.1:1/db cannot be used"):
         nas.run(TINY, f"directory={tmp_path / 'run'}", "search.storage=postgresql://me:pw@127.0.0.1:1/db")
