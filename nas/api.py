@@ -42,7 +42,8 @@ def search(
     The arguments are those of `run`.
 
     Raises:
-        CheckFailed: when no network can keep the limits.
+        CheckFailed: when no network can keep the limits, or none of several in a row could be evaluated.
+        ConnectionError: when the database of `search.storage` cannot be reached.
         UsageError: when there is no trained supernet.
     """
     from nas import pipeline

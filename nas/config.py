@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from nas.errors import UsageError
+from nas.search.address import without_password
 from search_spaces.space import nearest
 
 
@@ -135,7 +136,14 @@ class SamplerConfig(_Section):
 class SearchConfig(_Section):
     """What is optimised, within which limits, with how many evaluated networks. A limit on what is predicted, such as
     latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
-    finds the networks that are predicted too favourably."""
+    finds the networks that are predicted too favourably.
+
+    The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
+    `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what
+    it evaluated is known from the start, with the metrics of this run's devices, and costs nothing of `evaluations`.
+    `storage` is the URL of a PostgreSQL database, in place of a file in the run, so that workers on other hosts can help.
+    A password in it is not kept in the run: let PGPASSWORD or ~/.pgpass hold it.
+    """
 
     objectives: Annotated[list[str], Field(min_length=2)] = ["accuracy", "latency_ms.local"]
     limits: list[str] = []
@@ -143,6 +151,15 @@ class SearchConfig(_Section):
     evaluations: Positive = 100
     sampler: SamplerConfig = SamplerConfig()
     recalibration_images: Positive = 500
+    attempts: Positive = 3
+    patience: Positive | None = None
+    warm_start: str | None = None
+    storage: str | None = None
+
+    @field_serializer("storage")
+    def _public(self, storage: str | None) -> str | None:
+        """What is written down and compared."""
+        return None if storage is None else without_password(storage)
 
 
 class FinetuneConfig(_Section):

@@ -23,6 +23,7 @@ from nas.runs import Run
 from nas.search.limits import parse_all
 from nas.search.metrics import find
 from nas.search.worker import Evaluation
+from nas.searching import check_search
 from nas.stages import Stages
 from nas.tasks import ImageClassification
 
@@ -49,9 +50,30 @@ def open_stages(config: RunConfig, reporter: Reporter | None = None, task: Image
     return Stages(Run(config.run_directory), config, reporter, task)
 
 
-def existing_stages(path: Path, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
-    """The stages of a run that was started before."""
-    return Stages(*Run.existing(path), reporter, task)
+def existing_stages(
+    path: Path,
+    reporter: Reporter | None = None,
+    task: ImageClassification | None = None,
+    storage: str | None = None,
+) -> Stages:
+    """The stages of a run that was started before.
+
+    Args:
+        path: of the run.
+        reporter: tells a person what happens.
+        task: that was given to `run`, if one was.
+        storage: URL under which this host reaches the run's database, when it is another one than in the run.
+
+    Raises:
+        UsageError: when `path` is not a run, or it keeps its study in a file and `storage` is given.
+    """
+    run, config = Run.existing(path)
+    if storage is not None:
+        if config.search.storage is None:
+            raise UsageError(f"{path} keeps its study in a file, not in a database; leave --storage out")
+        search = config.search.model_copy(update={"storage": storage})
+        config = config.model_copy(update={"search": search})
+    return Stages(run, config, reporter, task)
 
 
 def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Result:
@@ -66,6 +88,7 @@ def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassifi
     stages = open_stages(config, reporter, task)
     with stages.exclusive():
         _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
+        check_search(stages)
         stages.calibrate()
         _ = stages.objectives
         stages.check_limits()

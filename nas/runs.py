@@ -17,6 +17,8 @@ from search_spaces.supernet import Supernet
 _FREE = (
     "directory",
     "search.evaluations",
+    "search.attempts",
+    "search.patience",
     "export.",
     "calibration.max_seconds",
     "training.checkpoint_seconds",
@@ -79,8 +81,13 @@ class Run:
 
     @property
     def journal_file(self) -> Path:
-        """The study."""
+        """The study, unless it is in a database."""
         return self.path / "study.journal"
+
+    @property
+    def study_file(self) -> Path:
+        """Where the study is, when it is in a database; its presence says that a search was started."""
+        return self.path / "study.json"
 
     @property
     def bank_file(self) -> Path:
@@ -154,7 +161,7 @@ class Run:
         found = {
             "calibration": any(self.path.glob("calibration/*.json")),
             "supernet": self.checkpoint_file.exists() or self.weights_file.exists(),
-            "study": self.journal_file.exists(),
+            "study": self.journal_file.exists() or self.study_file.exists(),
         }
         return [part for part, exists in found.items() if exists]
 

@@ -38,10 +38,10 @@ from nas.search.evaluation import Evaluator
 from nas.search.feasibility import least_violation
 from nas.search.limits import Limit, cheap_violation, parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
-from nas.search.problem import Problem
-from nas.search.samplers import make_sampler
-from nas.search.storage import create_or_load, load
+from nas.search.storage import load, make_store
+from nas.search.store import StudyStore
 from nas.search.worker import Evaluation, Worker, evaluations
+from nas.searching import make_worker, say_outcome
 from nas.tasks import Augmentation, ImageClassification, Mixing
 from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
@@ -131,6 +131,11 @@ class Stages:
     def engine(self) -> Engine:
         """From where devices are measured."""
         return engines.make(self.config.engine)
+
+    @cached_property
+    def store(self) -> StudyStore:
+        """Where the study is kept."""
+        return make_store(self.config.search.storage, self.run.journal_file)
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -346,41 +351,16 @@ class Stages:
         worker = self.worker()
         with self.reporter.progress("search") as advance:
             worker.run(self.config.search.evaluations, advance)
-        found = len(self.evaluations())
-        if found < self.config.search.evaluations:
-            self.reporter.say(f"the search ended after {found} networks: no further one keeps the limits")
+        say_outcome(self, worker.study)
 
     def worker(self) -> Worker:
         """A process that evaluates trials of this run's study."""
         self.check_limits()
-        evaluate = self.evaluator.evaluate  # before a study is made: without a trained supernet there is no search
-        search = self.config.search
-        problem = Problem.of(self.space, self.objectives, self.metrics, self.limits)
-        sampler = make_sampler(search.sampler.name, search.sampler.options, problem, self.config.seed)
-        identity = {
-            "space": self.space.name,
-            "space options": _json(self.space.options),
-            "space fingerprint": self.space.fingerprint,
-            "data": self.task.fingerprint,
-            "objectives": [[m.name, m.direction, m.unit] for m in self.objectives],
-            "limits": [str(limit) for limit in self.limits],
-            "sampler": _json(search.sampler.model_dump()),
-            "seed": self.config.seed,
-        }
-        study = create_or_load(self.run.journal_file, self.config.name, self.objectives, identity, sampler)
-        return Worker(
-            study,
-            self.space,
-            self.objectives,
-            self.metrics,
-            self.limits,
-            evaluate,
-            self.run.locks,
-        )
+        return make_worker(self)
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluated networks, with the cheap metrics that were not known yet when they were evaluated."""
-        found = evaluations(load(self.run.journal_file))
+        found = evaluations(load(self.store, self.config.name))
         cheap = {metric.name for metric in self.metrics if metric.values}
         if not any(cheap - evaluation.metrics.keys() for evaluation in found):
             return found
@@ -393,20 +373,11 @@ class Stages:
     @property
     def searched(self) -> bool:
         """Whether a search was started."""
-        return self.run.journal_file.exists()
+        return self.store.holds(self.config.name)
 
 
 def _reached(limit: Limit, found: dict[str, float]) -> float:
     return limit.value + limit.sign * limit.missed_by(found)
-
-
-def _json(value: Any) -> Any:
-    """Tuples as the lists that come back from JSON."""
-    if isinstance(value, dict):
-        return {key: _json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    return value
 
 
 def versions() -> dict[str, str]:

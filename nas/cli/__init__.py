@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         help=(
             "Hardware-aware neural architecture search. Begin with 'nas run quickstart'.\n\n"
-            "Exit codes: 0 done, 1 a check failed or a limit cannot be met, 2 wrong use, 130 interrupted. "
+            "Exit codes: 0 done, 1 a check failed or a limit cannot be met, 2 wrong use, 130 interrupted, 143 terminated. "
             "NASMYTH_TRACEBACK=1 shows where an error comes from."
         ),
     )
@@ -55,13 +56,16 @@ def main() -> None:
 
     sys.path.append(os.getcwd())  # so that a search space in a file of the user's is found
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _terminable():
             application()()
     except (KeyboardInterrupt, SystemExit) as end:
         if not _interrupted(end):
             raise
         _say("interrupted; the same command goes on from here")
         sys.exit(130)
+    except _Terminated:
+        _say("terminated; the same command goes on from here")
+        sys.exit(143)
     except (CheckFailed, FloatingPointError) as error:
         _fail(error, 1)
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -77,6 +81,24 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program at once, but through whatever is to be done at its end."""
+
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupted(end: BaseException) -> bool:

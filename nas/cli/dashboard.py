@@ -21,7 +21,6 @@ def dashboard(
     """Watch a search in the browser, also while it runs (needs the extra `dashboard`)."""
     from nas.errors import UsageError
     from nas.pipeline import existing_stages
-    from nas.search.storage import storage
 
     try:
         from optuna_dashboard import run_server
@@ -30,4 +29,4 @@ def dashboard(
     stages = existing_stages(run)
     if not stages.searched:
         raise UsageError(f"no search was started in {run} yet; 'nas run' and 'nas search' do")
-    run_server(storage(stages.run.journal_file), host="127.0.0.1", port=port)
+    run_server(stages.store.open(), host="127.0.0.1", port=port)

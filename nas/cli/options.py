@@ -16,7 +16,21 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.evaluations=50; may be repeated."),
 ]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Keep the study in a database, such as postgresql://USER@HOST/DATABASE, so that workers on other hosts can "
+        "help; the same as search.storage. A password is taken from PGPASSWORD or ~/.pgpass.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
+
+
+def with_storage(overrides: list[str] | None, storage: str | None) -> list[str]:
+    """Overrides of a configuration, with the one that `--storage` stands for."""
+    return [*(overrides or []), *([] if storage is None else [f"search.storage={json.dumps(storage)}"])]
 
 
 def print_json(data: Any) -> None:

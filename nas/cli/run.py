@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import ConfigArgument, JsonOption, SetOption
+from nas.cli.options import ConfigArgument, JsonOption, SetOption, StorageOption
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 def run(
     config: ConfigArgument,
     set_: SetOption = None,
+    storage: StorageOption = None,
     json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing on standard error.")] = False,
 ) -> None:
@@ -24,14 +25,14 @@ def run(
 
     Exit code 1 when no network can keep the limits or the exported one fails a check.
     """
-    from nas.cli.options import print_json, show
+    from nas.cli.options import print_json, show, with_storage
     from nas.config import load
     from nas.errors import CheckFailed
     from nas.pipeline import run as run_all
     from nas.progress import Reporter
     from nas.report.tables import front_table, network_table, verification_table
 
-    result = run_all(load(config, set_ or []), Reporter(quiet))
+    result = run_all(load(config, with_storage(set_, storage)), Reporter(quiet))
     verification = result.verification
     show(
         front_table(result.report),

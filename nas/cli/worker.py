@@ -1,6 +1,8 @@
-"""`nas worker`: one more process for a running search."""
+"""`nas worker`: one more process for a search."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -12,13 +14,20 @@ def register(app: typer.Typer) -> None:
     app.command("worker")(worker)
 
 
-def worker(run: RunArgument) -> None:
-    """Help a search on this machine: evaluate networks of its study until the budget is spent.
+def worker(
+    run: RunArgument,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="How this host reaches the database, when it is not as in search.storage."),
+    ] = None,
+) -> None:
+    """Help a search, or begin it: evaluate networks of the study of a trained run until the budget is spent.
 
-    Start as many as the machine has room for, at any time; a killed one loses nothing.
+    Start as many as there is room for, at any time. Those on other hosts need the run's directory, which they only read,
+    and a database for the study (search.storage). A worker that ends, however it ends, gives its network back: the others
+    evaluate it. SIGTERM ends it at once, with exit code 143 (the batch system wants the node back); Ctrl-C with 130.
     """
     from nas.pipeline import existing_stages
     from nas.progress import Reporter
 
-    stages = existing_stages(run, Reporter())
-    stages.search()
+    existing_stages(run, Reporter(), storage=storage).search()

@@ -1,40 +1,44 @@
-"""The loop that evaluates trials. Any number of processes on one machine may run it on the same study."""
+"""The loop that evaluates trials. Any number of processes may run it on the same study."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas.files import locked
+from nas.errors import CheckFailed
 from nas.progress import Advance
+from nas.search.claims import Claims, Failure
 from nas.search.encoding import distributions, trial_codes
 from nas.search.limits import Limit
 from nas.search.metrics import Metric, record
 from nas.search.queue import refill
 from nas.search.samplers.batch import BatchSampler
-from nas.search.samplers.unique import SpaceExhausted
+from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
+from nas.search.standing import Standing, evaluated, idle_batches
+from nas.search.store import StudyStore
 from search_spaces import Architecture, SearchSpace
 
-WORKER, ARCHITECTURE, METRICS, REASON = "worker", "architecture", "metrics", "reason"
+ARCHITECTURE, METRICS, REASON = "architecture", "metrics", "reason"
 
 #: How often a worker that has nothing left to begin looks after the trials of the others.
 POLL_SECONDS = 0.2
+
+#: After so many networks in a row of which none could be evaluated a worker gives up.
+HOPELESS = 5
 
 
 @dataclass(frozen=True)
 class Worker:
     """Takes trials one by one, evaluates them and tells the study.
 
-    A worker holds a lock on a file of its own while it lives. A running trial whose worker's lock is free was
-    interrupted, and is taken up again under its own number: nothing is lost and nothing evaluated twice.
+    A worker holds a lease while it lives. A running trial whose worker's lease is free was interrupted, and is taken
+    up again under its own number: nothing is lost and nothing is in the record twice.
 
     Attributes:
         study: with the sampler that proposes.
@@ -43,7 +47,9 @@ class Worker:
         metrics: all that are recorded of every trial.
         limits: become constraints of every trial.
         evaluate: accuracy of an architecture, the expensive part.
-        folder: for the locks, shared by all workers of the study.
+        store: that gives the leases, and holds the study.
+        attempts: how often the evaluation of a network is begun before the network has failed.
+        patience: batches without a gain of hypervolume after which the search ends; `None` for the budget alone.
     """
 
     study: Study
@@ -52,50 +58,68 @@ class Worker:
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
     evaluate: Callable[[Architecture], float]
-    folder: Path
+    store: StudyStore
+    attempts: int = 3
+    patience: int | None = None
 
     def run(self, budget: int, progress: Advance | None = None) -> None:
-        """Evaluate until the study has `budget` finished trials, or the space has no more to offer.
+        """Evaluate until the study has `budget` evaluated networks, or the space has no more to offer.
 
         At the end it waits for the trials that other workers run, and takes them up when those are killed.
 
         Args:
-            budget: finished trials in all, those of other workers included.
-            progress: called with the number of finished trials and the budget.
+            budget: evaluated networks in all, those of other workers included and those of a warm start not.
+            progress: called with the number of evaluated networks, the budget, and what the front holds.
 
         Raises:
-            FloatingPointError: when a metric of an architecture is not finite.
+            CheckFailed: when none of several networks in a row could be evaluated.
+            ConnectionError: when the store is lost.
         """
-        with locked(self._lock_of(os.getpid())):
+        errors = 0
+        with self.store.lease(self.study.study_name) as lease:
+            claims = Claims(self.study, lease, self.attempts)
             while True:
+                trial, trials = lease.exclusively(lambda: self._next(claims, budget))
                 if progress is not None:
-                    progress(len(self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])), budget)
-                with locked(self.folder / "ask.lock"):
-                    trial = self._next(budget)
+                    standing = Standing.of(trials, self.study.directions)
+                    progress(standing.evaluated, budget, str(standing))
                 if trial is not None:
-                    self._evaluate(trial)
-                elif self._running():
+                    failure = self._evaluate(claims, trial)
+                    errors = errors + 1 if failure else 0
+                    if failure and errors >= HOPELESS * self.attempts:
+                        raise CheckFailed(
+                            f"{HOPELESS} networks in a row could not be evaluated; the last one: {failure}"
+                        )
+                elif any(other.state == TrialState.RUNNING for other in trials):
                     time.sleep(POLL_SECONDS)
                 else:
                     return
 
-    def _next(self, budget: int) -> Trial | None:
-        interrupted = self._interrupted()
-        if interrupted is not None:
-            return self._take(Trial(self.study, interrupted._trial_id))
+    def _next(self, claims: Claims, budget: int) -> tuple[Trial | None, list[FrozenTrial]]:
+        """The trial to evaluate, if any, and all trials as they were before it was taken."""
         trials = self.study.get_trials(deepcopy=False)
-        exhausted = bool(trials) and REASON in trials[-1].user_attrs
-        begun = sum(trial.state in (TrialState.COMPLETE, TrialState.RUNNING) for trial in trials)
-        if exhausted or begun >= budget:
-            return None
+        interrupted = claims.interrupted(trials)
+        if interrupted is not None:
+            return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
+        if self._ended(trials, budget):
+            return None, trials
         if isinstance(self.study.sampler, BatchSampler):
             refill(self.study, self.study.sampler)
-        return self._take(self.study.ask())
+        return self._take(claims, self.study.ask()), trials
 
-    def _take(self, trial: Trial) -> Trial | None:
+    def _ended(self, trials: list[FrozenTrial], budget: int) -> bool:
+        """Whether no further trial is to be begun."""
+        exhausted = bool(trials) and REASON in trials[-1].user_attrs
+        running = sum(trial.state == TrialState.RUNNING for trial in trials)
+        if exhausted or len(evaluated(trials)) + running >= budget:
+            return True
+        sampler = self.study.sampler
+        if self.patience is None or not isinstance(sampler, UniqueSampler):
+            return False
+        return idle_batches(trials, self.study.directions, sampler.batch_size) >= self.patience
+
+    def _take(self, claims: Claims, trial: Trial) -> Trial | None:
         """Fix the architecture of a trial; `None` when there is no further one."""
-        if trial.user_attrs.get(WORKER) != os.getpid():
-            trial.set_user_attr(WORKER, os.getpid())
         wanted = distributions(self.space)
         try:
             if len(trial.params) < len(wanted):
@@ -106,39 +130,48 @@ class Worker:
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.FAIL)
             return None
+        claims.begin(trial)
         return trial
 
-    def _interrupted(self) -> FrozenTrial | None:
-        return next((trial for trial in self._running() if not self._alive(trial.user_attrs.get(WORKER))), None)
-
-    def _running(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
-
-    def _alive(self, worker: int | None) -> bool:
-        if worker is None or worker == os.getpid():
-            return False
+    def _evaluate(self, claims: Claims, trial: Trial) -> Failure | None:
+        """Evaluate a trial and tell the study, also when that is not possible."""
+        exclusively = claims.lease.exclusively
         try:
-            with locked(self._lock_of(worker), wait=False):
-                return False
-        except BlockingIOError:
-            return True
+            found = self._found(trial)
+        except Exception as error:
+            failure = Failure.of(error)
+            exclusively(lambda: claims.failed(trial, failure))
+            return failure
+        except BaseException:
+            exclusively(lambda: claims.give_back(trial))
+            raise
+        exclusively(lambda: self._tell(claims, trial, found))
+        return None
 
-    def _lock_of(self, worker: int) -> Path:
-        return self.folder / f"worker-{worker}.lock"
+    def _found(self, trial: Trial) -> dict[str, float]:
+        """All metrics of a trial's network.
 
-    def _evaluate(self, trial: Trial) -> None:
+        Raises:
+            FloatingPointError: when one is not finite.
+        """
         codes = trial_codes(self.space, trial.params)
-        architecture = self.space.architectures(codes)[0]
-        found = {"accuracy": self.evaluate(architecture), **record(self.metrics, codes)[0]}
+        found = {"accuracy": self.evaluate(self.space.architectures(codes)[0]), **record(self.metrics, codes)[0]}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
-            raise FloatingPointError(f"{wrong[0]} of {architecture.to_json()} is {found[wrong[0]]}")
-        trial.set_user_attr(ARCHITECTURE, architecture.to_json())
-        trial.set_user_attr(METRICS, found)
+            raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")
+        return found
+
+    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float]) -> None:
+        own = claims.owned(trial)
+        if own is None:
+            return
+        architecture = self.space.architectures(trial_codes(self.space, own.params))[0]
+        own.set_user_attr(ARCHITECTURE, architecture.to_json())
+        own.set_user_attr(METRICS, found)
         for limit in self.limits:
-            if str(limit) not in trial.constraints:
-                trial.set_constraint(str(limit), limit.missed_by(found))
-        self.study.tell(trial, [found[metric.name] for metric in self.objectives])
+            if str(limit) not in own.constraints:
+                own.set_constraint(str(limit), limit.missed_by(found))
+        self.study.tell(own, [found[metric.name] for metric in self.objectives])
 
 
 @dataclass(frozen=True)

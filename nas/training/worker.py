@@ -66,7 +66,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _advance(done: int, total: int) -> None:
+def _advance(done: int, total: int, text: str = "") -> None:
     _report(done=done, total=total)
 
 

@@ -63,12 +63,13 @@ def wait_until(reached: Callable[[], bool], process: BaseProcess) -> None:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """The front that the command printed, and all trials of the study."""
+    from nas.search.journal import JournalStore
     from nas.search.storage import load
 
     printed = json.loads((folder / "stdout").read_text().splitlines()[-1])
     trials = [
         (trial.number, trial.state.name, trial.params, trial.values, trial.constraints, trial.user_attrs["metrics"])
-        for trial in load(folder / RUN / "study.journal").get_trials()
+        for trial in load(JournalStore(folder / RUN / "study.journal")).get_trials()
     ]
     return {"front": printed["front"], "trials": trials}
 

@@ -48,7 +48,11 @@ class NSGAII(_Optuna):
 
     def __init__(self, problem: Problem, seed: int, population: int = 20) -> None:
         super().__init__(problem, seed)
-        self.population = population
+        self.population = self.batch_size = population
+
+    def known_attributes(self) -> dict[str, Any]:
+        """They are the first generation."""
+        return {NSGAIISampler._get_generation_key(): 0}
 
     def _params(self, study: Study, trial: FrozenTrial, elastic: dict[str, Any], seed: int) -> dict[str, Any]:
         genetic = NSGAIISampler(population_size=self.population, seed=seed)

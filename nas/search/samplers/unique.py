@@ -39,7 +39,12 @@ class UniqueSampler(BaseSampler, ABC):
     Args:
         problem: space, objectives and limits.
         seed: of all random draws.
+
+    Attributes:
+        batch_size: evaluations that are a batch where batches are counted.
     """
+
+    batch_size: int = 10
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem, self.space, self.seed = problem, problem.space, seed
@@ -51,6 +56,10 @@ class UniqueSampler(BaseSampler, ABC):
     @abstractmethod
     def proposal(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Codes:
         """Canonical codes, shape (1, choices), of what should be evaluated in `trial`; repaired afterwards."""
+
+    def known_attributes(self) -> dict[str, Any]:
+        """System attributes with which a trial that another study evaluated is one of this sampler's."""
+        return {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All choices of the space."""

@@ -34,6 +34,11 @@ def assert_refused(found: Outcome, sentence: str, code: int = 2) -> None:
         ("training.epoch=3", "unknown key 'training.epoch' (did you mean 'epochs'?)"),
         ("training.epochs=0", "'training.epochs' is 0"),
         ("training", "--set takes key=value"),
+        ("search.storage=mysql://me:pw@host/db", "search.storage takes a URL such as postgresql://USER@HOST/DATABASE"),
+        ("search.storage=study.db", "search.storage takes a URL"),
+        ("search.warm_start=nowhere", "search.warm_start: nowhere is not a run"),
+        ("search.attempts=0", "'search.attempts' is 0"),
+        ("search.patience=0", "'search.patience' is 0"),
     ],
 )
 def test_wrong_configuration(calibrated: Path, command: Command, override: str, sentence: str) -> None:
@@ -72,6 +77,7 @@ def test_wrong_training_is_told_before_any_work(
         (("front", "nowhere"), "nowhere is not a run"),
         (("report", "nowhere"), "nowhere is not a run"),
         (("worker", "nowhere"), "nowhere is not a run"),
+        (("worker", "nowhere", "--storage", "postgresql://host/db"), "nowhere is not a run"),
         (("dashboard", "nowhere"), "nowhere is not a run"),
         (("export", "nowhere", "--to", "bundle"), "nowhere is not a run"),
         (("verify", "nowhere"), "nowhere is not a bundle"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 import urllib.request
@@ -12,6 +13,10 @@ from pathlib import Path
 import pytest
 from cli_commands import TINY, Command, Start
 
+from nas.config import load as load_config
+from nas.files import write_text
+from nas.search.claims import attempts
+from nas.search.journal import JournalStore
 from nas.search.storage import load
 
 BUDGET = 150
@@ -39,13 +44,33 @@ def test_worker_helps_and_second_run_is_refused(copied: Path, command: Command, 
     assert helped.code == 0, helped.err
     assert first.wait(60) == 0
 
-    trials = load(journal).get_trials()
+    trials = load(JournalStore(journal)).get_trials()
     assert [trial.number for trial in trials] == list(range(BUDGET))
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     assert len({json.dumps(trial.params) for trial in trials}) == BUDGET
     by_worker = [trial.user_attrs["worker"] for trial in trials[12:]]
     assert len(set(by_worker)) == 2
     assert min(by_worker.count(worker) for worker in set(by_worker)) > 5
+
+
+def test_sigterm_ends_a_worker_that_goes_on_later(copied: Path, start: Start) -> None:
+    """It begins the study, too: nobody else does."""
+    (copied / "study.journal").unlink()
+    settings = (f"directory={copied}", f"search.evaluations={BUDGET}")
+    write_text(copied / "config.yaml", load_config(TINY, settings).to_yaml())
+    process = start("worker", copied)
+    journal = copied / "study.journal"
+    wait_for(lambda: journal.exists() and journal.read_text().count('"worker"') > 3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    said = (journal.parents[1] / "output-0").read_text().splitlines()
+    assert said[-1] == "terminated; the same command goes on from here"
+    trials = load(JournalStore(journal)).get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state.name == "RUNNING"]
+    assert len(running) <= 1
+    assert all(attempts(trial.user_attrs) <= 1 for trial in running)  # 1 when it was between two evaluations
+    assert not list((copied / "locks").glob("worker-*"))
+    assert len(trials) < BUDGET
 
 
 def test_dashboard_shows_the_study(copied: Path, start: Start) -> None:

@@ -16,11 +16,13 @@ import numpy as np
 from optuna.study import Study
 
 import search_spaces
+from nas.search.journal import JournalStore
 from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
 from nas.search.storage import create_or_load
+from nas.search.store import StudyStore
 from nas.search.worker import Worker
 from search_spaces import Architecture, SearchSpace
 
@@ -84,14 +86,17 @@ def make_worker(
     options: Mapping[str, Any] = MappingProxyType({"population": 6}),
     seed: int = 0,
     identity: dict[str, Any] | None = None,
+    store: StudyStore | None = None,
+    **more: Any,
 ) -> Worker:
-    """A worker on the study in `folder`; everything in it is read from disk."""
+    """A worker on the study in `folder`, or `store`; everything in it is read from there."""
     metrics = [ACCURACY, *cheap_metrics(space, {})]
     parsed = parse_all(limits, metrics, space)
     objectives = objectives_of(metrics)
     made = make_sampler(sampler, options, Problem.of(space, objectives, metrics, parsed), seed)
-    study = create_or_load(folder / "study.journal", "study", objectives, identity or {"seed": seed}, made)
-    return Worker(study, space, objectives, metrics, parsed, evaluate or synthetic_accuracy(space), folder / "locks")
+    store = store or JournalStore(folder / "study.journal")
+    study = create_or_load(store, "study", objectives, identity or {"seed": seed}, made)
+    return Worker(study, space, objectives, metrics, parsed, evaluate or synthetic_accuracy(space), store, **more)
 
 
 def objectives_of(metrics: Sequence[Metric]) -> list[Metric]:

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from synthetic_search import fork, kill, make_worker, trial_table, wait_until
 
 from nas.errors import UsageError
+from nas.search.journal import JournalStore, KernelLock, cut_unfinished_line
 from nas.search.metrics import ACCURACY, Metric
-from nas.search.storage import KernelLock, create_or_load, cut_unfinished_line, load
+from nas.search.storage import create_or_load, load
 from search_spaces import SearchSpace
 
 MACS = Metric("macs_m", "minimize", "M")
@@ -25,7 +26,7 @@ OTHER = Metric("memory_mb", "minimize", "MB")
 
 def create(journal: Path, identity: dict[str, object], *objectives: Metric) -> optuna.Study:
     sampler = optuna.samplers.RandomSampler(0)
-    return create_or_load(journal, "study", list(objectives) or [ACCURACY, MACS], dict(identity), sampler)
+    return create_or_load(JournalStore(journal), "study", list(objectives) or [ACCURACY, MACS], dict(identity), sampler)
 
 
 def test_the_same_study_is_loaded(tmp_path: Path) -> None:
@@ -54,21 +55,21 @@ def test_a_refused_study_is_left_as_it_was(tmp_path: Path, objectives: tuple[Met
     before = (tmp_path / "j").read_bytes().splitlines()
     with pytest.raises(UsageError, match="another objectives"):
         create(tmp_path / "j", {"objectives": [m.name for m in objectives]}, *objectives)
-    assert load(tmp_path / "j").metric_names == ["accuracy", "macs_m"]
+    assert load(JournalStore(tmp_path / "j")).metric_names == ["accuracy", "macs_m"]
     changes = [line for line in (tmp_path / "j").read_bytes().splitlines() if line not in before]
     assert all(b'"op_code":0' in line for line in changes)  # at most the attempt to create what exists
 
 
 def test_missing_and_damaged_journals_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no search was started"):
-        load(tmp_path / "j")
+        load(JournalStore(tmp_path / "j"))
     create(tmp_path / "j", {"seed": 0})
     good = (tmp_path / "j").read_bytes()
     for bad in (b"\x00\x01\x02\n", b"not json\n", b"[1, 2]\n", b"{}\n", b"\xff\xfe\n"):
         for content in (bad + good, good + bad + good[: good.index(b"\n") + 1]):
             (tmp_path / "damaged").write_bytes(content)
             with pytest.raises(UsageError, match="damaged"):
-                load(tmp_path / "damaged")
+                load(JournalStore(tmp_path / "damaged"))
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"op_code":4,"worker_id":"x","study', b"\x00" * 300, b"y" * 200_000])
@@ -81,7 +82,7 @@ def test_a_torn_last_line_costs_no_finished_trial(tmp_path: Path, tiny: SearchSp
     again = make_worker(tmp_path, tiny)
     assert trial_table(again.study) == before
     again.run(5)
-    finished = load(tmp_path / "study.journal").get_trials(states=[TrialState.COMPLETE])
+    finished = load(JournalStore(tmp_path / "study.journal")).get_trials(states=[TrialState.COMPLETE])
     assert [trial.number for trial in finished] == list(range(5))
 
 
@@ -91,7 +92,7 @@ def test_a_line_torn_while_the_study_is_open_is_mended_too(tmp_path: Path, tiny:
     with (tmp_path / "study.journal").open("ab") as file:
         file.write(b'{"op_code":')
     worker.run(4)
-    assert trial_table(load(tmp_path / "study.journal")) == trial_table(worker.study)
+    assert trial_table(load(JournalStore(tmp_path / "study.journal"))) == trial_table(worker.study)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)

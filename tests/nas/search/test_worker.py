@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from synthetic_search import fork, kill, make_worker, synthetic_accuracy, trial_
 
 from nas.search import worker as worker_module
 from nas.search.encoding import trial_codes
+from nas.search.journal import JournalStore
 from nas.search.storage import load
 from nas.search.worker import Worker, evaluations
 from search_spaces import Architecture, SearchSpace
@@ -24,17 +27,17 @@ LIMITS = ["macs_m <= 45 %", "accuracy >= 0.4"]
 
 
 def table(folder: Path) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in trial_table(load(folder / "study.journal"))]
+    return [tuple(row) for row in trial_table(load(JournalStore(folder / "study.journal")))]
 
 
 def states(folder: Path) -> list[str]:
     if not (folder / "study.journal").exists():
         return []
-    return [trial.state.name for trial in load(folder / "study.journal").get_trials(deepcopy=False)]
+    return [trial.state.name for trial in load(JournalStore(folder / "study.journal")).get_trials(deepcopy=False)]
 
 
 def assert_all_distinct(space: SearchSpace, folder: Path, count: int) -> None:
-    trials = load(folder / "study.journal").get_trials(deepcopy=False)
+    trials = load(JournalStore(folder / "study.journal")).get_trials(deepcopy=False)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * count
     assert len({trial_codes(space, trial.params).tobytes() for trial in trials}) == count
 
@@ -43,6 +46,21 @@ def assert_all_distinct(space: SearchSpace, folder: Path, count: int) -> None:
 def undisturbed(tmp_path: Path, small: SearchSpace) -> list[tuple[object, ...]]:
     make_worker(tmp_path / "undisturbed", small, LIMITS).run(BUDGET)
     return table(tmp_path / "undisturbed")
+
+
+#: Samplers that ask Optuna for each trial, and those that put batches into the study.
+SAMPLERS: dict[str, dict[str, Any]] = {"nsga2": {"population": 6}, "random": {"batch_size": 6}}
+
+
+@pytest.fixture(params=SAMPLERS)
+def begin(request: pytest.FixtureRequest, small: SearchSpace) -> Callable[..., Worker]:
+    """Makes a worker with one of the samplers on the study in a folder."""
+
+    def begin(folder: Path, evaluate: Callable[[Architecture], float] | None = None, **more: Any) -> Worker:
+        options = {"sampler": request.param, "options": SAMPLERS[request.param], **more}
+        return make_worker(folder, small, LIMITS, evaluate, **options)
+
+    return begin
 
 
 def die_evaluating(worker: Worker, after: int) -> Worker:
@@ -74,37 +92,58 @@ def die_writing(after: int, share: float) -> None:
     JournalFileBackend.append_logs = append_logs  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_in_evaluations(
-    tmp_path: Path, small: SearchSpace, undisturbed: list[tuple[object, ...]], seed: int
-) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_in_evaluations(tmp_path: Path, begin: Callable[..., Worker], seed: int) -> None:
+    begin(tmp_path / "undisturbed").run(BUDGET)
     draw = random.Random(seed)
     exits = []
     while not exits or exits[-1] != 0:
         after = draw.randrange(1, 8)
-        process = fork(lambda n=after: die_evaluating(make_worker(tmp_path, small, LIMITS), n).run(BUDGET))  # type: ignore[misc]
+        process = fork(lambda n=after: die_evaluating(begin(tmp_path), n).run(BUDGET))  # type: ignore[misc]
         process.join(60)
         exits.append(process.exitcode)
     assert exits.count(9) == len(exits) - 1 > 1
-    assert table(tmp_path) == undisturbed
+    assert table(tmp_path) == table(tmp_path / "undisturbed")
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_in_writes(tmp_path: Path, small: SearchSpace, undisturbed: list[tuple[object, ...]], seed: int) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_in_writes(tmp_path: Path, begin: Callable[..., Worker], seed: int) -> None:
+    begin(tmp_path / "undisturbed").run(BUDGET)
+    writes = len((tmp_path / "undisturbed" / "study.journal").read_bytes().splitlines())
     draw = random.Random(100 + seed)
     exits = []
 
     def run(after: int, share: float) -> None:
         die_writing(after, share)
-        make_worker(tmp_path, small, LIMITS).run(BUDGET)
+        begin(tmp_path).run(BUDGET)
 
     while not exits or exits[-1] != 0:
-        chosen = draw.randrange(12, 90), draw.choice([0.0, 0.5, 0.99, 1.0])
+        chosen = draw.randrange(12, 12 + writes // 8), draw.choice([0.0, 0.5, 0.99, 1.0])
         process = fork(lambda c=chosen: run(*c))  # type: ignore[misc]
         process.join(60)
         exits.append(process.exitcode)
     assert exits.count(9) == len(exits) - 1 > 4
-    assert table(tmp_path) == undisturbed
+    assert table(tmp_path) == table(tmp_path / "undisturbed")
+
+
+def test_killed_at_twenty_random_moments(tmp_path: Path, begin: Callable[..., Worker]) -> None:
+    budget = 60
+    begin(tmp_path / "undisturbed").run(budget)
+    accuracy = synthetic_accuracy(begin(tmp_path / "undisturbed").space)
+
+    def slowly(architecture: Architecture) -> float:
+        time.sleep(0.02)
+        return accuracy(architecture)
+
+    draw = random.Random(7)
+    for _ in range(20):
+        victim = fork(lambda: begin(tmp_path, slowly, attempts=1000).run(budget))
+        victim.join(draw.uniform(0.01, 0.1))
+        kill(victim)  # which fails when it came to its end before
+    begun = len(states(tmp_path))
+    begin(tmp_path, attempts=1000).run(budget)
+    assert 1 < begun < budget
+    assert table(tmp_path) == table(tmp_path / "undisturbed")
 
 
 def test_killed_in_each_of_the_first_writes(tmp_path: Path, tiny: SearchSpace) -> None:
@@ -183,42 +222,14 @@ def test_the_last_trial_of_a_killed_worker_is_taken_up(tmp_path: Path, small: Se
     assert_all_distinct(small, tmp_path, 5)
 
 
-def test_an_error_is_not_swallowed_and_the_trial_is_kept(
-    tmp_path: Path, small: SearchSpace, undisturbed: list[tuple[object, ...]]
-) -> None:
-    accuracy = synthetic_accuracy(small)
-    calls: list[Architecture] = []
-
-    def fail_once(architecture: Architecture) -> float:
-        calls.append(architecture)
-        if len(calls) == 4:
-            raise RuntimeError("the disk is full")
-        return accuracy(architecture)
-
-    worker = make_worker(tmp_path, small, LIMITS, fail_once)
-    with pytest.raises(RuntimeError, match="the disk is full"):
-        worker.run(BUDGET)
-    assert states(tmp_path) == ["COMPLETE"] * 3 + ["RUNNING"]
-    worker.run(BUDGET)
-    assert calls[4] == calls[3]
-    assert table(tmp_path) == undisturbed
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_metric_that_is_not_finite_raises(tmp_path: Path, small: SearchSpace, value: float) -> None:
-    with pytest.raises(FloatingPointError, match=r"accuracy of .*convnet"):
-        make_worker(tmp_path, small, evaluate=lambda _: value).run(3)
-    assert states(tmp_path) == ["RUNNING"]
-
-
 def test_what_is_recorded(tmp_path: Path, small: SearchSpace) -> None:
     seen: list[tuple[int, int]] = []
     worker = make_worker(tmp_path, small, LIMITS)
-    worker.run(BUDGET, lambda done, total: seen.append((done, total)))
+    worker.run(BUDGET, lambda done, total, text: seen.append((done, total)))
     assert seen == [(done, BUDGET) for done in range(BUDGET + 1)]
     accuracy = synthetic_accuracy(small)
     cost_limit = worker.limits[0].value
-    found = evaluations(load(tmp_path / "study.journal"))
+    found = evaluations(load(JournalStore(tmp_path / "study.journal")))
     assert [evaluation.number for evaluation in found] == list(range(BUDGET))
     for evaluation, trial in zip(found, worker.study.get_trials(), strict=True):
         codes = small.codes([evaluation.architecture])
