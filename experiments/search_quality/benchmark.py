@@ -39,7 +39,7 @@ def benchmark(task: Task, plan: Plan, seeds: int, evaluations: Sequence[int], re
     return {"sampler": plan.sampler, "seeds": seeds, "budget": plan.budget, **figures(task, traces, shown)}
 
 
-def _add(advance: Advance, before: int, seeds: int, done: int, budget: int) -> None:
+def _add(advance: Advance, before: int, seeds: int, done: int, budget: int, text: str = "") -> None:
     """Progress of one search as that of all."""
     advance(before * budget + done, seeds * budget)
 

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from experiments.search_quality.task import OfMany, Task, Values
 from nas.progress import Advance
+from nas.search.journal import JournalStore
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric
 from nas.search.problem import Problem
@@ -119,7 +120,8 @@ def search(task: Task, plan: Plan, seed: int, advance: Advance | None = None) ->
     sampler = make_sampler(plan.sampler, plan.options, replace(problem, violation=violation), seed)
     with tempfile.TemporaryDirectory(prefix="search_quality-") as folder:
         study = _STORAGES[plan.storage](Path(folder), metrics, sampler)
-        Worker(study, task.space, metrics, metrics, limits, evaluate, Path(folder)).run(plan.budget, advance)
+        locks = JournalStore(Path(folder) / "study.journal")
+        Worker(study, task.space, metrics, metrics, limits, evaluate, locks).run(plan.budget, advance)
         cpu_s = time.process_time() - start - evaluate.cpu_s
         values = _values(study)
     return Trace(values, max(counted.rows, violation.rows), cpu_s)
@@ -131,7 +133,7 @@ def _values(study: Study) -> Values:
 
 
 def _journal(folder: Path, metrics: list[Metric], sampler: BaseSampler) -> Study:
-    return create_or_load(folder / "study.journal", "study", metrics, {}, sampler)
+    return create_or_load(JournalStore(folder / "study.journal"), "study", metrics, {}, sampler)
 
 
 def _memory(folder: Path, metrics: list[Metric], sampler: BaseSampler) -> Study:

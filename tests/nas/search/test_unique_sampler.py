@@ -1,4 +1,4 @@
-"""The sampler: new, feasible, reproducible, and better than chance."""
+"""Samplers in a space of networks: limits on real costs, ends, exhaustion, generations; see also test_samplers.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import search_spaces
 from nas.search.encoding import distributions, trial_codes
 from nas.search.limits import cheap_violation, parse_all
 from nas.search.metrics import ACCURACY, cheap_metrics
+from nas.search.pareto import hypervolume
 from nas.search.problem import Problem, Violation
 from nas.search.samplers import unique as sampler_module
 from nas.search.samplers.by_optuna import NSGAII
@@ -98,23 +99,6 @@ def test_a_tiny_space_is_exhausted_exactly(tmp_path: Path, tiny: SearchSpace, li
         assert "no architecture was found" in trials[-1].user_attrs[REASON]
 
 
-def test_rare_architectures_are_all_found(small: SearchSpace) -> None:
-    """Feasible networks that differ from each other in nearly all choices: mutation alone does not reach them."""
-    rng = np.random.default_rng(5)
-    rare = {row.tobytes() for row in small.random_codes(8, rng)}
-
-    def violation(codes: Codes) -> Matrix:
-        return np.array([float(row.tobytes() not in rare) for row in codes])
-
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=NSGAII(problem(small, violation), 0, 4))
-    for _ in rare:
-        trial = study.ask(dict(distributions(small)))
-        study.tell(trial, [0.0, 0.0])
-    assert {row.tobytes() for row in proposals(small, study)} == rare
-    with pytest.raises(SpaceExhausted):
-        study.ask(dict(distributions(small)))
-
-
 def test_a_large_space_is_given_up_without_enumeration(small: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler_module, "ENUMERABLE", 10)
     monkeypatch.setattr(sampler_module, "all_codes", lambda space: pytest.fail("enumerated"))
@@ -156,34 +140,11 @@ def test_reloading_after_every_trial_changes_nothing(tmp_path: Path, small: Sear
     assert trial_table(reloaded.study) == trial_table(continuous.study)
 
 
-def test_seed_decides(small: SearchSpace) -> None:
-    first, same, other = (proposals(small, in_memory(small, 20, [], seed=seed)) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first, same)
-    assert (first != other).any()
-
-
 def test_population_decides_the_generations(small: SearchSpace) -> None:
     for population in (5, 10):
         trials = in_memory(small, 40, [], population).get_trials(deepcopy=False)
         generations = Counter(trial.system_attrs["NSGAIISampler:generation"] for trial in trials)
         assert generations == dict.fromkeys(range(40 // population), population)
-
-
-def hypervolume(points: Matrix, worst_cost: float) -> float:
-    """Area that (gain, cost) pairs dominate, towards no gain at `worst_cost`."""
-    area, best = 0.0, 0.0
-    edges = [*sorted((cost, gain) for gain, cost in points), (worst_cost, 0.0)]
-    for (cost, gain), (next_cost, _) in itertools.pairwise(edges):
-        best = max(best, gain)
-        area += best * (min(next_cost, worst_cost) - min(cost, worst_cost))
-    return area
-
-
-def test_hypervolume_is_the_area() -> None:
-    points = np.array([[1.0, 1.0], [3.0, 2.0], [2.0, 3.0]])
-    cells = np.mgrid[0:4, 0:4].reshape(2, -1).T + 0.5
-    covered = sum(any(x < gain and y > cost for gain, cost in points) for x, y in cells)
-    assert hypervolume(points, 4.0) == covered == 7
 
 
 def test_beats_random_search() -> None:
@@ -195,17 +156,17 @@ def test_beats_random_search() -> None:
     def values(codes: Codes) -> Matrix:
         active = space.active(codes)
         gain = sum(active[:, column] * table[codes[:, column]] for column, table in enumerate(gains))
-        return np.stack([np.asarray(gain), space.macs(codes) / 1e6], axis=1)
+        return np.stack([-np.asarray(gain), space.macs(codes) / 1e6], axis=1)
 
     ends = space.codes([space.smallest(), space.largest()])
-    worst = float(values(ends)[:, 1].max())
+    worst = np.array([0.0, values(ends)[:, 1].max()])
     ratios = []
     for seed in range(5):
         sampler = NSGAII(problem(space, lambda codes: np.zeros(len(codes))), seed, 20)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         for _ in range(150):
             trial = study.ask(dict(distributions(space)))
-            study.tell(trial, values(trial_codes(space, trial.params))[0].tolist())
+            study.tell(trial, (values(trial_codes(space, trial.params))[0] * [-1, 1]).tolist())
         found = values(proposals(space, study))
         by_chance = values(np.concatenate([ends, space.codes(space.sample(148, seed))]))
         ratios.append(hypervolume(found, worst) / hypervolume(by_chance, worst))
