@@ -127,9 +127,10 @@ class CalibrationConfig(_Section):
 
 
 class SamplerConfig(_Section):
-    """What decides which networks are evaluated next: `random`, `nsga2`, `tpe`."""
+    """What decides which networks are evaluated next: `screened`, or one of the simpler ones: `random`, `local_search`,
+    `regularized_evolution`, and Optuna's `nsga2` and `tpe`."""
 
-    name: str = "nsga2"
+    name: str = "screened"
     options: dict[str, Any] = {}
 
 

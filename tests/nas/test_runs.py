@@ -50,7 +50,7 @@ FIXED: list[tuple[dict[str, Any], str, object, object]] = [
     ({"training": {"epochs": 31}}, "training.epochs", 30.0, 31.0),
     ({"training": {"strategy": {"options": {"random_paths": 2}}}}, "training.strategy.options.random_paths", None, 2),
     ({"training": {"sync_batch_norm": True}}, "training.sync_batch_norm", False, True),
-    ({"search": {"sampler": {"name": "random"}}}, "search.sampler.name", "nsga2", "random"),
+    ({"search": {"sampler": {"name": "random"}}}, "search.sampler.name", "screened", "random"),
     ({"search": {"limits": ["macs_m <= 5"]}}, "search.limits", [], ["macs_m <= 5"]),
     ({"space": {"options": {"head": 32}}}, "space.options.head", None, 32),
     ({"task": {"augmentation": {"flip": True, "scale": 0.1}}}, "task.augmentation.scale", 0.2, 0.1),
