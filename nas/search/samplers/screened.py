@@ -43,7 +43,7 @@ class ScreenedSampler(BatchSampler):
         initial: random networks before the first batch that is screened.
     """
 
-    def __init__(self, problem: Problem, seed: int, batch_size: int = 10, initial: int = 20) -> None:
+    def __init__(self, problem: Problem, seed: int, batch_size: int = 10, initial: int = 10) -> None:
         super().__init__(problem, seed, batch_size)
         if initial < 2:
             raise ValueError(f"initial is {initial}: the surrogates need at least 2 networks to begin with")
@@ -125,7 +125,7 @@ class _Search:
             picks.append(pick)
             reasons.append(self._reason(beliefs, pick, float(gains[pick]), len(found.codes)))
             gain.add(beliefs.mean[pick : pick + 1])
-            joints = [_conditioned(joint, pick, model.noise) for joint, model in zip(joints, self._models, strict=True)]
+            joints = [_conditioned(joint, pick) for joint in joints]
             beliefs = _narrowed(beliefs, joints)
         return Batch(finalists.codes[picks], reasons)
 
@@ -149,10 +149,10 @@ class _Search:
         return {"source": "screened", "predicted": predicted, "deviation": deviation, "gain": gain, "among": screened}
 
 
-def _conditioned(joint: Values, pick: int, noise: float) -> Values:
+def _conditioned(joint: Values, pick: int) -> Values:
     """The covariance once one of the networks will be evaluated."""
     row = joint[pick]
-    return joint - np.outer(row, row / (row[pick] + noise))
+    return joint - np.outer(row, row / max(row[pick], 1e-12))
 
 
 def _narrowed(beliefs: Beliefs, joints: list[Values]) -> Beliefs:

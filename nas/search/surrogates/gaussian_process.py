@@ -76,6 +76,9 @@ def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray
 class GaussianProcess:
     """Prediction with uncertainty; the covariance is the sum of one for each group of `Descriptors`.
 
+    Noise is what the descriptors do not tell of a network. It belongs to the network, an evaluation repeats it, and it
+    counts on the front: so it is part of what is predicted.
+
     Its hyper-parameters are those of the highest marginal likelihood that climbing from the middle of small lists of
     values reaches (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1); the overall
     variance is the best one for each, in closed form.
@@ -92,25 +95,22 @@ class GaussianProcess:
         self.covariance, self._fit = _climb(known, standard)
 
     def predict(self, networks: Described) -> tuple[Values, Values]:
-        """Mean and standard deviation of the objective without noise, each of shape (n,)."""
+        """Mean and standard deviation of what an evaluation would give, each of shape (n,)."""
         cross = self.covariance.between(networks, self._known)
         mean = cross @ self._fit.weights
         solved = solve_triangular(self._fit.factor32, cross.T, lower=True, check_finite=False)
-        variance = np.maximum(sum(self.covariance.amplitudes) - (solved * solved).sum(0), 1e-6) * self._fit.variance
-        return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
+        variance = np.maximum(sum(self.covariance.amplitudes) - (solved * solved).sum(0), 0.0)
+        spread = np.sqrt((variance + NOISES[self.covariance.noise]) * self._fit.variance) * self._scale
+        return mean * self._scale + self._mean, spread
 
     def joint(self, networks: Described) -> tuple[Values, Values]:
-        """Mean, shape (n,), and covariance, shape (n, n), without noise."""
+        """Mean, shape (n,), and covariance, shape (n, n), of what evaluations would give."""
         cross = self.covariance.between(networks, self._known).astype(float)
         solved = solve_triangular(self._fit.factor, cross.T, lower=True, check_finite=False)
         prior = self.covariance.between(networks, networks).astype(float)
+        prior[np.diag_indices(len(networks))] += NOISES[self.covariance.noise]
         covariance = (prior - solved.T @ solved) * self._fit.variance * self._scale**2
         return cross @ self._fit.weights * self._scale + self._mean, covariance
-
-    @property
-    def noise(self) -> float:
-        """Variance of what repeating an evaluation, or all that the descriptors do not tell, adds."""
-        return NOISES[self.covariance.noise] * self._fit.variance * self._scale**2
 
     def log_density(self) -> float:
         """Mean logarithm of the density of each value, predicted from all others (the same book, section 5.4.2)."""
