@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -30,6 +31,33 @@ def front_table(data: ReportData) -> Table:
         values = [Text(metric.number(evaluation.metrics[metric.name])) for metric in metrics]
         table.add_row(str(evaluation.number), *values, evaluation.architecture.key + star)
     return table
+
+
+def proposals_table(data: ReportData) -> Table:
+    """Why each network of the front was evaluated: what the sampler expected of it, and what was found."""
+    metrics = [labels.objective_metric(objective) for objective in data.objectives]
+    table = Table(title=Text("why these networks were evaluated"))
+    table.add_column("number", justify="right", no_wrap=True)
+    table.add_column("chosen", overflow="fold")
+    for metric in metrics:
+        table.add_column(Text(f"{metric.title}: expected, found"), justify="right")
+    for evaluation in data.front:
+        expected, deviation = (evaluation.proposal.get(key, {}) for key in ("predicted", "deviation"))
+        cells = []
+        for metric in metrics:
+            found = metric.number(evaluation.metrics[metric.name])
+            if metric.name in expected:
+                error = f" ± {metric.number(deviation[metric.name])}" if metric.name in deviation else ""
+                found = f"{metric.number(expected[metric.name])}{error}, {found}"
+            cells.append(Text(found))
+        table.add_row(str(evaluation.number), Text(_source(evaluation.proposal)), *cells)
+    return table
+
+
+def _source(proposal: Mapping[str, Any]) -> str:
+    """In a few words."""
+    source = str(proposal.get("source", "not said"))
+    return f"{source}: the best of {proposal['among']:,} candidates" if "among" in proposal else source
 
 
 def verification_table(checks: Sequence[Check]) -> Table:

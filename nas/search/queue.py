@@ -9,7 +9,7 @@ from nas.search.encoding import distributions
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted
 
-BATCH, REASON = "batch", "proposal"
+BATCH, PROPOSAL = "batch", "proposal"
 
 
 def refill(study: Study, sampler: BatchSampler) -> None:
@@ -29,7 +29,7 @@ def refill(study: Study, sampler: BatchSampler) -> None:
     space = sampler.space
     for index, architecture in enumerate(space.architectures(batch.codes)):
         if index >= present:
-            attributes = {BATCH: {"start": start, "size": len(batch.codes)}, REASON: dict(batch.reasons[index])}
+            attributes = {BATCH: {"start": start, "size": len(batch.codes)}, PROPOSAL: dict(batch.reasons[index])}
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.study import Study
@@ -17,7 +18,7 @@ from nas.search.claims import Claims, Failure
 from nas.search.encoding import distributions, trial_codes
 from nas.search.limits import Limit
 from nas.search.metrics import Metric, record
-from nas.search.queue import refill
+from nas.search.queue import PROPOSAL, refill
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
 from nas.search.standing import Standing, evaluated, idle_batches
@@ -183,12 +184,14 @@ class Evaluation:
         architecture: that was evaluated.
         metrics: all that was recorded, by name.
         feasible: whether every limit is kept.
+        proposal: why it was evaluated, as its sampler said; empty when it said nothing.
     """
 
     number: int
     architecture: Architecture
     metrics: dict[str, float]
     feasible: bool
+    proposal: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluations(study: Study) -> list[Evaluation]:
@@ -199,6 +202,7 @@ def evaluations(study: Study) -> list[Evaluation]:
             Architecture.from_json(trial.user_attrs[ARCHITECTURE]),
             trial.user_attrs[METRICS],
             all(value <= 0 for value in trial.constraints.values()),
+            trial.user_attrs.get(PROPOSAL, {}),
         )
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     ]

@@ -138,14 +138,16 @@ class _Search:
         return reference, points.min(0)
 
     def _reason(self, beliefs: Beliefs, pick: int, gain: float, screened: int) -> dict[str, Any]:
-        """Why a candidate is taken."""
-        predicted = {}
+        """Why a candidate is taken: what is expected of it, and the hypervolume that is expected to be gained."""
+        predicted, deviation = {}, {}
         for place, column in enumerate(self._order):
-            value = beliefs.mean[pick, place : place + 1]
-            warping = self._warpings.get(column)
-            value = (warping.inverse(value) if warping else value) * self._problem.signs[column]
-            predicted[self._problem.objectives[column].name] = float(value[0])
-        deviation = float(beliefs.deviation[pick, 0])
+            name, sign, value = self._problem.objectives[column].name, self._problem.signs[column], beliefs.mean[pick]
+            predicted[name] = float(value[place] * sign)
+            if column in self._warpings:
+                mean, spread = value[place], beliefs.deviation[pick, place]
+                around = self._warpings[column].inverse(np.array([mean - spread, mean, mean + spread]))
+                predicted[name] = float(around[1] * sign)
+                deviation[name] = float(around[2] - around[0]) / 2
         return {"source": "screened", "predicted": predicted, "deviation": deviation, "gain": gain, "among": screened}
 
 
