@@ -128,7 +128,7 @@ class CalibrationConfig(_Section):
 
 class SamplerConfig(_Section):
     """What decides which networks are evaluated next: `screened`, or one of the simpler ones: `random`, `local_search`,
-    `regularized_evolution`, and Optuna's `nsga2` and `tpe`."""
+    `regularized_evolution`, `integer_program`, and Optuna's `nsga2` and `tpe`."""
 
     name: str = "screened"
     options: dict[str, Any] = {}

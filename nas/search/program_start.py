@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import CheckFailed
-from nas.search.additive import Additive, NotAdditive, decompose, fitted_scores, slot_places
+from nas.search.additive import Additive, NotAdditive, choice_places, decompose, fitted_scores, slot_places
 from nas.search.feasibility import least_violation
 from nas.search.integer_program import Infeasible, IntegerProgram
 from nas.search.limits import Limit
@@ -50,7 +50,8 @@ def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator
         values = metric.bounds(codes)
         # Errors count relative to the value: limits are low where there are few random networks.
         weights = 1 / np.maximum(np.abs(values), 1e-6 * np.abs(values).max()) ** 2
-        return fitted_scores(space, codes, values, slot_places(space, space.phases[0]), weights)
+        places = slot_places(space, space.phases[0]) or choice_places(space)
+        return fitted_scores(space, codes, values, places, weights)
 
 
 def additive_limits(

@@ -32,12 +32,14 @@ class SamplerContract:
         sampler: name for `nas.search.samplers.make_sampler`.
         options: of the sampler.
         budget: evaluations of a search, enough for everything that the sampler does to happen.
+        searches: how many are compared with random draws.
         missed: how much of the hypervolume its searches may miss, of what random draws miss.
     """
 
     sampler: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     budget: ClassVar[int] = 40
+    searches: ClassVar[int] = 5
     missed: ClassVar[float] = 0.9
 
     def new(self, search: Search, seed: int = 0) -> UniqueSampler:
@@ -89,14 +91,14 @@ class SamplerContract:
             search.run(self.new(search), 1)
 
     def test_it_finds_more_than_random_draws(self, space: SearchSpace) -> None:
-        """100 evaluations of 1,872 networks; means over 5 searches, and over 200 random draws without repeats."""
+        """100 evaluations of 1,872 networks; means over some searches, and over 200 random draws without repeats."""
         everything = all_codes(space)
         reference = _values(space, everything).max(axis=0)
         best = hypervolume(_values(space, everything), reference)
         rng = np.random.default_rng(0)
         draws = [rng.choice(len(everything), 100, replace=False) for _ in range(200)]
         by_chance = [hypervolume(_values(space, everything[rows]), reference) for rows in draws]
-        searches = [(Search.begin(space), seed) for seed in range(5)]
+        searches = [(Search.begin(space), seed) for seed in range(self.searches)]
         found = [s.run(self.new(s, seed), 100) for s, seed in searches]
         volumes = [hypervolume(_values(space, codes), reference) for codes in found]
         assert best - np.mean(volumes) < self.missed * (best - np.mean(by_chance))

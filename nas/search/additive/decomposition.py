@@ -71,7 +71,7 @@ def _gains(
     values = np.asarray(function(codes), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"the function is not a finite number for some networks of space {space.name!r}")
-    smallest, *gains = np.split(values[places.reshape(-1)], np.cumsum([1, *(len(some) for some in rows[:-1])]))
+    smallest, *gains = np.split(values[places.reshape(-1)], np.cumsum([1, *map(len, rows)])[: len(rows)])
     tables = {
         columns: (some - smallest).reshape(radices(space, columns)) for columns, some in zip(every, gains, strict=True)
     }

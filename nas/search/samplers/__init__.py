@@ -13,6 +13,7 @@ from nas.search.samplers.unique import UniqueSampler
 
 #: Module and class of each sampler; a module is imported when its sampler is asked for.
 _SAMPLERS = {
+    "integer_program": "nas.search.samplers.by_program:IntegerProgramSampler",
     "local_search": "nas.search.samplers.local_search:LocalSearch",
     "nsga2": "nas.search.samplers.by_optuna:NSGAII",
     "random": "nas.search.samplers.by_chance:RandomSampler",
