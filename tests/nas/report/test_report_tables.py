@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.report import Check, Objective, ReportData
-from nas.report.tables import front_table, network_table, verification_table
+from nas.report.tables import front_table, network_table, proposals_table, verification_table
 from search_spaces import SearchSpace
 
 
@@ -57,3 +57,20 @@ def test_network_table_lists_the_slots(space: SearchSpace, which: str) -> None:
     sums = [float(number) * {"k": 1e3, "M": 1e6}[unit] for number, unit in (total[1:3], total[3:5])]
     codes = space.codes([network])
     assert sums == pytest.approx([space.macs(codes)[0], space.parameters(codes)[0]], rel=0.005)
+
+
+def test_proposals_table_says_what_was_expected_and_what_was_found(run: ReportData) -> None:
+    best, *others = run.front
+    proposal = {
+        "source": "screened",
+        "predicted": {"accuracy": 0.625},
+        "deviation": {"accuracy": 0.0125},
+        "among": 4321,
+    }
+    rest = [e for e in run.evaluations if e.number != best.number]
+    shown = text(proposals_table(replace(run, evaluations=(replace(best, proposal=proposal), *rest))))
+    row = next(line for line in shown.splitlines() if f" {best.number} " in line)
+    assert "62.50 ± 1.25" in row
+    assert f"{100 * best.metrics['accuracy']:.2f}" in shown
+    assert "4,321" in shown.replace("\n", " ")
+    assert shown.count("not said") == len(others)
