@@ -24,13 +24,13 @@ class Sum(Kernel):  # type: ignore[misc]
     def __init__(self, variance: float, kernels: list[RBF], weights: tuple[float, ...], widths: list[int]) -> None:
         self.variance, self.kernels, self.weights, self.widths = variance, kernels, weights, widths
 
-    def __call__(self, X: Values, Y: Values | None = None, eval_gradient: bool = False) -> Values:  # noqa: N803
+    def __call__(self, X: Values, Y: Values | None = None, eval_gradient: bool = False) -> Values:
         cuts = np.cumsum(self.widths)[:-1]
         others = np.split(X if Y is None else Y, cuts, axis=1)
         parts = zip(self.weights, self.kernels, np.split(X, cuts, axis=1), others, strict=True)
         return np.asarray(self.variance * sum(weight * kernel(a, b) for weight, kernel, a, b in parts))
 
-    def diag(self, X: Values) -> Values:  # noqa: N803
+    def diag(self, X: Values) -> Values:
         return np.full(len(X), self.variance * sum(self.weights))
 
     def is_stationary(self) -> bool:
@@ -67,7 +67,7 @@ def new() -> Described:
 def reference(covariance: Covariance, known: Described, values: Values) -> tuple[Any, float, float]:
     """scikit-learn's process of standardised values with the variance of the highest likelihood; mean, deviation."""
     mean, scale = float(values.mean()), float(values.std())
-    standard, X = (values - mean) / scale, matrix(known)  # noqa: N806
+    standard, X = (values - mean) / scale, matrix(known)
     kernels = [RBF((2 * RATES[group][rate]) ** -0.5) for group, rate in enumerate(covariance.rates)]
     weights = (1.0, *(SHARES[share] for share in covariance.shares))
     noise = NOISES[covariance.noise]
@@ -105,7 +105,7 @@ def test_log_density_is_that_of_values_left_out(model: GaussianProcess, known: t
     """With the same hyper-parameters; each value is predicted from all others."""
     described, values = known
     theirs, mean, scale = reference(model.covariance, described, values)
-    X, standard = matrix(described), (values - mean) / scale  # noqa: N806
+    X, standard = matrix(described), (values - mean) / scale
     densities = []
     for row in range(len(X)):
         rest = np.arange(len(X)) != row
