@@ -40,8 +40,8 @@ class Connectivity:
 
     @property
     def _size(self) -> int:
-        """Most tensors that a slot was seen to pass on."""
-        return int(self._blocks[0].number.shape[-1])
+        """Most tensors that a slot was seen to pass on; without slots the input is the output."""
+        return int(self._blocks[0].number.shape[-1]) if self._blocks else 1
 
     def _keep(self, slot: int, row: int) -> None:
         """Look at a variant; all tables grow and are begun anew, when it passes on more tensors than any before."""

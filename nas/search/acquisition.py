@@ -23,7 +23,7 @@ class Beliefs:
 
     Attributes:
         mean: of each objective, shape (n, objectives).
-        deviation: the same shape, 0 where an objective is known; the first one is uncertain.
+        deviation: the same shape, 0 where an objective is known.
     """
 
     mean: Values
@@ -65,12 +65,16 @@ class Improvement(ABC):
 
         Args:
             beliefs: of the candidates.
-            stride: only one in so many places need be looked at.
+            stride: a power of 2: only one in so many places need be looked at.
         """
         shares = self._shares(beliefs, stride)
-        best = self.best if shares.shape[1] == len(self.best) else self.best[::stride]
-        spread = np.maximum(beliefs.deviation[:, :1], 1e-12)  # of a known one what it adds is the plain gain
-        gap = ((best - beliefs.mean[:, :1]) / spread).clip(-1e6, 1e6).astype(np.float32)
+        best = self.best[: shares.shape[1]]
+        mean = beliefs.mean[:, :1]
+        most = float(best.max() - mean.min(initial=best.max()))
+        spread = np.maximum(
+            beliefs.deviation[:, :1], 1e-9 * most if most > 0 else 1.0
+        )  # if known, it is the plain gain
+        gap = ((best - mean) / spread).clip(min=-1e3).astype(np.float32)
         density = np.exp(-0.5 * gap * gap) * np.float32(1 / np.sqrt(2 * np.pi))
         return np.asarray(((gap * ndtr(gap) + density) * shares).sum(1) * spread[:, 0])
 
@@ -113,13 +117,11 @@ class Staircase(Improvement):
 
 
 class Sampled(Improvement):
-    """Otherwise the places are those of a Sobol' sequence (equidistant ones for one other objective)."""
+    """Otherwise the places are those of a Sobol' sequence, whose beginning is evenly spread too."""
 
     def __init__(self, reference: Values, ideal: Values) -> None:
-        others = len(reference) - 1
-        unit = (np.arange(2**LOG2_PLACES)[:, None] + 0.5) / 2**LOG2_PLACES
-        if others > 1:
-            unit = qmc.Sobol(others, scramble=True, rng=np.random.default_rng(0)).random_base2(LOG2_PLACES)
+        sequence = qmc.Sobol(len(reference) - 1, scramble=True, rng=np.random.default_rng(0))
+        unit = sequence.random_base2(LOG2_PLACES)
         span = np.maximum(reference[1:] - ideal[1:], 0)
         self._places = ideal[1:] + unit * span
         self._volume = np.float32(np.prod(span) / len(unit))
@@ -132,7 +134,7 @@ class Sampled(Improvement):
             self.best[no_worse] = np.minimum(self.best[no_worse], row[0])
 
     def _shares(self, beliefs: Beliefs, stride: int) -> NDArray[np.float32]:
-        places = self._places[::stride]
+        places = self._places[: len(self._places) // stride]
         shares = np.full((len(beliefs.mean), len(places)), self._volume * stride, dtype=np.float32)
         for column in range(places.shape[1]):
             mean, deviation = beliefs.mean[:, column + 1], beliefs.deviation[:, column + 1]

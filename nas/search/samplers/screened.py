@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.acquisition import Beliefs, improvement
-from nas.search.pareto import layers
+from nas.search.pareto import layers, nondominated
 from nas.search.problem import Problem
 from nas.search.samplers.batch import Batch, BatchSampler, History
 from nas.search.samplers.screening import Screened, Screening
@@ -27,6 +27,11 @@ LEARNED = 300
 FINALISTS, STRIDE = 100, 16
 
 
+#: By which share of its range the worst value that counts of a cheap objective is worse than all: so that the most
+#: expensive network can add something too.
+MARGIN = 0.01
+
+
 class ScreenedSampler(BatchSampler):
     """Surrogate-assisted multi-objective search.
 
@@ -34,7 +39,8 @@ class ScreenedSampler(BatchSampler):
     evaluated networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
     candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those before
     it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
-    part of the front matters; without them it is what is better than the median of the random networks.
+    part of the front matters; without them it is what is better than the median of the random networks (all that is
+    no worse than the present front, where several objectives are expensive).
 
     Args:
         problem: space, objectives and limits.
@@ -64,8 +70,11 @@ class ScreenedSampler(BatchSampler):
         return search.chosen(found, n)
 
     def _goals(self, history: History) -> Values:
-        """The worst value of each objective, to be minimised, that matters: its limit, or the median at the beginning."""
-        goals = np.median(history.values[: self.initial] * self.problem.signs, axis=0)
+        """The worst value of each objective, to be minimised, that matters: its limit. Without one it is the median of
+        the first networks if everything else is cheap, otherwise the worst value of the present front."""
+        losses = history.values * self.problem.signs
+        alone = sum(metric.values is None for metric in self.problem.objectives) == 1
+        goals = np.median(losses[: self.initial], axis=0) if alone else losses[nondominated(losses)].max(axis=0)
         names = [metric.name for metric in self.problem.objectives]
         for limit in self.problem.goals:
             if limit.metric in names:
@@ -113,7 +122,7 @@ class _Search:
 
     def chosen(self, found: Screened, n: int) -> Batch:
         """The `n` candidates that together add most."""
-        gain = improvement(self._losses, *self._box(found.beliefs.mean), len(self._expensive))
+        gain = improvement(self._losses, *self._box(found.beliefs), len(self._expensive))
         coarse = gain.expected(found.beliefs, STRIDE)
         finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
         joints = [model.joint(finalists.described)[1] for model in self._models]
@@ -129,13 +138,14 @@ class _Search:
             beliefs = _narrowed(beliefs, joints)
         return Batch(finalists.codes[picks], reasons)
 
-    def _box(self, candidates: Values) -> tuple[Values, Values]:
+    def _box(self, candidates: Beliefs) -> tuple[Values, Values]:
         """The worst value of each objective that counts, and the best one that there may be: of the expensive ones the
-        bound of the warping, of the others the extremes of what is known and of what keeps the limits."""
-        points = np.concatenate([self._losses, candidates])
-        reference = points.max(0)
+        bound of the warping, of the others a little more than the highest of what is known and of the candidates."""
+        points = np.concatenate([self._losses, candidates.mean])
+        span = np.ptp(points, axis=0)
+        reference = points.max(0) + MARGIN * np.where(span > 0, span, 1.0)
         reference[: len(self._expensive)] = [self._warpings[column].bound for column in self._expensive]
-        return reference, points.min(0)
+        return reference, np.minimum(points.min(0), (candidates.mean - 2 * candidates.deviation).min(0))
 
     def _reason(self, beliefs: Beliefs, pick: int, gain: float, screened: int) -> dict[str, Any]:
         """Why a candidate is taken: what is expected of it, and the hypervolume that is expected to be gained."""

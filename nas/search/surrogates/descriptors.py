@@ -46,8 +46,8 @@ class Described:
 class Descriptors:
     """Describes networks of a space by three groups of columns.
 
-    1. One-hot choices, ordered ones by thermometer code; a choice without effect is an option of its own. Half the
-       squared distance is the share of choices that differ (Hamming).
+    1. One-hot choices, ordered ones by thermometer code too; a choice without effect is an option of its own. The
+       squared distance is the share of choices that differ (Hamming), where neighbours count about half.
     2. How often each option occurs among the choices that have the same options.
     3. Logarithms of the costs in every phase (MACs by kind, bytes, kernels, parameters), and connectivity: number and
        lengths of the paths through the network.
@@ -123,11 +123,13 @@ def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:
 
 
 def _embedding(choice: Choice) -> NDArray[np.float64]:
-    """A row for each option and one for no effect, any two at a squared distance of 2; neighbours of ordered ones are
-    nearer."""
+    """A row for each option and one for no effect, at squared distances of 2; those of ordered options are from 1 (for
+    neighbours of very many) to 2 (from the first to the last)."""
     options = len(choice.options)
     rows = np.eye(options + 1)
     if choice.ordered and options > 2:
-        steps = np.sqrt(2 / (options - 1)) * (np.arange(options)[:, None] > np.arange(options - 1))
-        rows = np.hstack([rows, np.vstack([steps, np.zeros(options - 1)])]) / np.sqrt(2)
+        steps = np.arange(options)[:, None] > np.arange(options - 1)
+        thermometer = np.vstack([steps, np.full(options - 1, 0.5)]) * np.sqrt(2 / (options - 1))
+        rows[-1, -1] = np.sqrt(2.5)  # the middle of the thermometer is at 0.5 from each option
+        rows = np.hstack([rows, thermometer]) / np.sqrt(2)
     return rows if options > 1 else rows * 0
