@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 #: that of the choices, and the variance of the noise.
 RATES = ((0.12, 0.25, 0.5, 1.0, 2.0, 4.0), (0.04, 0.15, 0.6), (0.05, 0.2, 0.8, 3.2))
 SHARES = (0.1, 0.3, 1.0, 3.0)
-NOISES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+NOISES = (0.01, 0.03, 0.1, 0.3)
 
 #: Networks on which they are compared, evenly chosen among those given.
 COMPARED = 150
@@ -35,7 +35,7 @@ class Covariance:
 
     rates: tuple[int, ...] = (3, 1, 2)
     shares: tuple[int, ...] = (2, 2)
-    noise: int = 3
+    noise: int = 1
 
     @property
     def amplitudes(self) -> tuple[float, ...]:
