@@ -126,7 +126,8 @@ class _Search:
         coarse = gain.expected(found.beliefs, STRIDE)
         finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
         joints = [model.joint(finalists.described)[1] for model in self._models]
-        beliefs, picks, reasons = finalists.beliefs, list[int](), list[Mapping[str, Any]]()
+        beliefs = _narrowed(finalists.beliefs, joints)
+        picks, reasons = list[int](), list[Mapping[str, Any]]()
         for _ in range(min(n, len(finalists.codes))):
             gains = gain.expected(beliefs)
             gains[picks] = -1.0
@@ -134,7 +135,7 @@ class _Search:
             picks.append(pick)
             reasons.append(self._reason(beliefs, pick, float(gains[pick]), len(found.codes)))
             gain.add(beliefs.mean[pick : pick + 1])
-            joints = [_conditioned(joint, pick, model.noise) for joint, model in zip(joints, self._models, strict=True)]
+            joints = [_conditioned(joint, pick) for joint in joints]
             beliefs = _narrowed(beliefs, joints)
         return Batch(finalists.codes[picks], reasons)
 
@@ -159,10 +160,9 @@ class _Search:
         return {"source": "screened", "predicted": predicted, "deviation": deviation, "gain": gain, "among": screened}
 
 
-def _conditioned(joint: Values, pick: int, noise: float) -> Values:
+def _conditioned(joint: Values, pick: int) -> Values:
     """The covariance once one of the networks will be evaluated."""
-    row = joint[pick]
-    return joint - np.outer(row, row / (row[pick] + noise))
+    return joint - np.outer(joint[pick], joint[pick] / max(joint[pick, pick], np.finfo(float).tiny))
 
 
 def _narrowed(beliefs: Beliefs, joints: list[Values]) -> Beliefs:
