@@ -160,10 +160,11 @@ def _climb(known: Described, values: Values) -> Covariance:
 
     best = Covariance()
     while True:
-        nearby = max(best.neighbours(), key=lambda covariance: fit(covariance).likelihood)
-        if fit(nearby).likelihood <= fit(best).likelihood:
+        better = (near for near in best.neighbours() if fit(near).likelihood > fit(best).likelihood)
+        following = next(better, None)
+        if following is None:
             return best
-        best = nearby
+        best = following
 
 
 def _fitted(covariance: Values, noise: int, values: Values) -> _Fit:
