@@ -14,9 +14,24 @@ def nondominated(values: Values) -> NDArray[np.bool_]:
     Args:
         values: to be minimised, shape (n, objectives); not a number is an error of the caller.
     """
-    unique, inverse = np.unique(values, axis=0, return_inverse=True)  # in lexicographic order
-    keep = _sweep(unique) if unique.shape[1] == 2 else _compare(unique)
-    return np.asarray(keep[inverse.reshape(-1)])
+    unique, inverse = _distinct(values)
+    return np.asarray(_best(unique)[inverse])
+
+
+def _distinct(values: Values) -> tuple[Values, NDArray[np.intp]]:
+    """Distinct rows in lexicographic order, and which of them each row is (as `numpy.unique`, much faster)."""
+    order = np.lexsort(values.T[::-1])
+    ordered = values[order]
+    first = np.ones(len(values), dtype=bool)
+    first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    inverse = np.empty(len(values), dtype=np.intp)
+    inverse[order] = np.cumsum(first) - 1
+    return ordered[first], inverse
+
+
+def _best(unique: Values) -> NDArray[np.bool_]:
+    """Of distinct rows in lexicographic order: which no other one dominates."""
+    return _sweep(unique) if unique.shape[1] == 2 else _compare(unique)
 
 
 def _sweep(unique: Values) -> NDArray[np.bool_]:
@@ -44,14 +59,17 @@ def layers(values: Values, enough: int | None = None) -> NDArray[np.int64]:
         values: to be minimised, shape (n, objectives).
         enough: rows whose layers are told apart, by default all; the others count as one more layer.
     """
-    enough = len(values) if enough is None else enough
-    found = np.zeros(len(values), dtype=np.int64)
-    rest = np.arange(len(values))
-    while len(rest) and len(values) - len(rest) < enough:
-        best = nondominated(values[rest])
+    unique, inverse = _distinct(values)
+    weights = np.bincount(inverse, minlength=len(unique))
+    missing = len(values) if enough is None else enough
+    found = np.zeros(len(unique), dtype=np.int64)
+    rest = np.arange(len(unique))
+    while len(rest) and missing > 0:
+        best = _best(unique[rest])
+        missing -= int(weights[rest[best]].sum())
         rest = rest[~best]
         found[rest] += 1
-    return found
+    return np.asarray(found[inverse])
 
 
 def crowding(values: Values) -> NDArray[np.float64]:

@@ -126,7 +126,8 @@ class _Search:
         coarse = gain.expected(found.beliefs, STRIDE)
         finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
         joints = [model.joint(finalists.described)[1] for model in self._models]
-        beliefs, picks, reasons = finalists.beliefs, list[int](), list[Mapping[str, Any]]()
+        beliefs = _narrowed(finalists.beliefs, joints)
+        picks, reasons = list[int](), list[Mapping[str, Any]]()
         for _ in range(min(n, len(finalists.codes))):
             gains = gain.expected(beliefs)
             gains[picks] = -1.0
@@ -163,8 +164,7 @@ class _Search:
 
 def _conditioned(joint: Values, pick: int) -> Values:
     """The covariance once one of the networks will be evaluated."""
-    row = joint[pick]
-    return joint - np.outer(row, row / max(row[pick], 1e-12))
+    return joint - np.outer(joint[pick], joint[pick] / max(joint[pick, pick], np.finfo(float).tiny))
 
 
 def _narrowed(beliefs: Beliefs, joints: list[Values]) -> Beliefs:

@@ -89,12 +89,12 @@ class Screening:
 
     def _evolved(self, believe: Believe, good: Codes, seen: set[bytes], rng: np.random.Generator) -> Screened:
         found: list[Screened] = []
-        parents = good
+        parents = good[: 2 * PARENTS]
         for _ in range(GENERATIONS):
             children = self._children(parents, rng)
             children = children[_new(children, seen)]
             children = children[self.problem.violation(children) <= 0]
-            seen |= {row.tobytes() for row in children}
+            seen.update(_keys(children))
             described = self.describe(children)
             found.append(Screened(children, described, believe(children, described)))
             parents = self._parents(Screened.joined(found), good, rng.uniform(0.0, 2.0))
@@ -116,9 +116,16 @@ class Screening:
         return np.concatenate([good[: PARENTS // 3], pool.codes[best]])
 
 
+def _keys(codes: Codes) -> list[bytes]:
+    """`row.tobytes()` of each row."""
+    rows = np.ascontiguousarray(codes)
+    keys: list[bytes] = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel().tolist()
+    return keys
+
+
 def _new(codes: Codes, seen: set[bytes]) -> NDArray[np.intp]:
     """The first rows of those codes that were not seen."""
     first: dict[bytes, int] = {}
-    for index, row in enumerate(codes):
-        first.setdefault(row.tobytes(), index)
+    for index, key in enumerate(_keys(codes)):
+        first.setdefault(key, index)
     return np.array([index for key, index in first.items() if key not in seen], dtype=np.intp)

@@ -124,12 +124,16 @@ def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:
 
 def _embedding(choice: Choice) -> NDArray[np.float64]:
     """A row for each option and one for no effect, at squared distances of 2; those of ordered options are from 1 (for
-    neighbours of very many) to 2 (from the first to the last)."""
+    neighbours of very many) to 2 (from the first to the last). As few columns as these distances need (classical
+    scaling, Torgerson, 1952): they are computed very often."""
     options = len(choice.options)
-    rows = np.eye(options + 1)
+    distances = 2 - 2 * np.eye(options + (choice.requires is not None))
     if choice.ordered and options > 2:
-        steps = np.arange(options)[:, None] > np.arange(options - 1)
-        thermometer = np.vstack([steps, np.full(options - 1, 0.5)]) * np.sqrt(2 / (options - 1))
-        rows[-1, -1] = np.sqrt(2.5)  # the middle of the thermometer is at 0.5 from each option
-        rows = np.hstack([rows, thermometer]) / np.sqrt(2)
-    return rows if options > 1 else rows * 0
+        places = np.arange(options)
+        distances[:options, :options] = np.abs(places[:, None] - places) / (options - 1) + 1 - np.eye(options)
+    rows = np.zeros((options + 1, len(distances) - 1))
+    if options > 1:
+        centred = np.eye(len(distances)) - 1 / len(distances)
+        values, vectors = np.linalg.eigh(-0.5 * centred @ distances @ centred)
+        rows[: len(distances)] = (vectors * np.sqrt(np.maximum(values, 0)))[:, 1:]
+    return rows

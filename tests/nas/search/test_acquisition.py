@@ -42,7 +42,8 @@ def test_known_values_add_their_hypervolume(scale: float) -> None:
     gain = improvement(front * scale, np.full(2, scale), np.zeros(2), 0)
     assert isinstance(gain, Staircase)
     found = gain.expected(Beliefs(beliefs.mean * scale, beliefs.deviation))
-    assert (expected > 0).any() and (expected == 0).any()
+    assert (expected > 0).any()
+    assert (expected == 0).any()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * scale**2)
 
 
@@ -84,7 +85,8 @@ def test_what_is_added_counts_as_evaluated(objectives: int) -> None:
         gain.add(row[None])
     whole = improvement(front, np.ones(objectives), np.zeros(objectives), 1).expected(beliefs)
     np.testing.assert_allclose(gain.expected(beliefs), whole, rtol=1e-6)
-    assert (first >= whole).all() and (first > whole + 1e-3).any()
+    assert (first >= whole).all()
+    assert (first > whole + 1e-3).any()
 
 
 def test_an_objective_without_any_range() -> None:

@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import RBF, Kernel
 
 import search_spaces
 from nas.search.surrogates.descriptors import Described, Descriptors
-from nas.search.surrogates.gaussian_process import NOISES, RATES, SHARES, Covariance, GaussianProcess, Values
+from nas.search.surrogates.gaussian_process import NEAR, NOISES, RATES, SHARES, Covariance, GaussianProcess, Values
 
 SPACE = search_spaces.get("nasbench201", cells=1)
 DESCRIBE = Descriptors(SPACE)
@@ -83,9 +83,9 @@ def test_prediction(model: GaussianProcess, known: tuple[Described, Values], new
     expected, deviation = theirs.predict(matrix(new), return_std=True)
     found = model.predict(new)
     np.testing.assert_allclose(found[0], expected * scale + mean, rtol=1e-4)
-    np.testing.assert_allclose(found[1], deviation * scale, rtol=2e-3)
-    assert model.noise == pytest.approx(theirs.alpha * scale**2)
+    np.testing.assert_allclose(found[1], np.sqrt(deviation**2 + theirs.alpha) * scale, rtol=2e-3)
     _, covariance = theirs.predict(matrix(new), return_cov=True)
+    covariance += theirs.alpha * np.eye(len(covariance))
     joint = model.joint(new)
     np.testing.assert_allclose(joint[0], found[0], rtol=1e-4)
     np.testing.assert_allclose(joint[1], covariance * scale**2, atol=1e-3 * covariance.max() * scale**2)
@@ -123,7 +123,7 @@ def test_it_predicts_better_than_the_mean(model: GaussianProcess) -> None:
     mean, deviation = model.predict(DESCRIBE(codes))
     residual = values - mean
     assert residual.std() < 0.6 * values.std()
-    covered = np.abs(residual) < 1.645 * np.sqrt(deviation**2 + model.noise)
+    covered = np.abs(residual) < 1.645 * deviation
     assert 0.75 < covered.mean() < 0.99  # 90 % are meant
 
 
@@ -131,9 +131,10 @@ def test_it_predicts_better_than_the_mean(model: GaussianProcess) -> None:
 def test_values_without_spread_or_of_any_size(values: Values, new: Described) -> None:
     model = GaussianProcess(new.take(np.arange(5)), values)
     mean, deviation = model.predict(new)
-    assert np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation >= 0).all()
+    assert np.isfinite([mean, deviation]).all()
+    assert (deviation >= 0).all()
     assert np.isfinite(model.joint(new)[1]).all()
-    assert mean.min() >= values.min() - np.ptp(values) - 1e-6 and mean.max() <= values.max() + np.ptp(values) + 1e-6
+    np.testing.assert_allclose(mean, values.mean(), atol=2 * np.ptp(values) + 1e-6)
 
 
 def test_two_equal_networks_with_different_values(new: Described) -> None:
@@ -141,3 +142,16 @@ def test_two_equal_networks_with_different_values(new: Described) -> None:
     mean, _ = model.predict(new)
     assert mean[0] == pytest.approx(2)
     assert np.isfinite(mean).all()
+
+
+def test_deviations_of_many_known_networks_are_not_too_low() -> None:
+    """They take only some of them into account, the joint covariance takes all."""
+    codes = SPACE.random_codes(NEAR + 100, np.random.default_rng(0))
+    new = DESCRIBE(SPACE.random_codes(50, np.random.default_rng(1)))
+    model = GaussianProcess(DESCRIBE(codes), truth(codes))
+    mean, deviation = model.predict(new)
+    exact, covariance = model.joint(new)
+    np.testing.assert_allclose(mean, exact, rtol=1e-4)
+    ratio = deviation / np.sqrt(np.diag(covariance))
+    assert ratio.min() > 1 - 1e-3
+    assert ratio.max() < 1.5
