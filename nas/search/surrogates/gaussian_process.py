@@ -17,7 +17,11 @@ Values = NDArray[np.float64]
 #: that of the choices, and the variance of the noise.
 RATES = ((0.12, 0.25, 0.5, 1.0, 2.0, 4.0), (0.04, 0.15, 0.6), (0.05, 0.2, 0.8, 3.2))
 SHARES = (0.1, 0.3, 1.0, 3.0)
-NOISES = (0.01, 0.03, 0.1, 0.3)
+NOISES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+
+#: The prior of the noise is log-normal: its median, and the deviation of its logarithm. Without it few networks are
+#: explained too well.
+NOISE_MEDIAN, NOISE_DEVIATION = 0.03, 1.5
 
 #: Networks on which they are compared, evenly chosen among those given.
 COMPARED = 150
@@ -38,7 +42,12 @@ class Covariance:
 
     rates: tuple[int, ...] = (3, 1, 2)
     shares: tuple[int, ...] = (2, 2)
-    noise: int = 1
+    noise: int = 4
+
+    @property
+    def log_prior(self) -> float:
+        """Logarithm of the density of the prior, but for a constant."""
+        return -0.5 * (float(np.log(NOISES[self.noise] / NOISE_MEDIAN)) / NOISE_DEVIATION) ** 2
 
     @property
     def amplitudes(self) -> tuple[float, ...]:
@@ -85,7 +94,7 @@ class GaussianProcess:
     Noise is what the descriptors do not tell of a network. It belongs to the network, an evaluation repeats it, and it
     counts on the front: so it is part of what is predicted.
 
-    Its hyper-parameters are those of the highest marginal likelihood that climbing from the middle of small lists of
+    Its hyper-parameters are those of the highest marginal likelihood times prior that climbing from the middle of small lists of
     values reaches (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1); the overall
     variance is the best one for each, in closed form.
 
@@ -146,11 +155,11 @@ class _Fit:
 
 
 def _climb(known: Described, values: Values) -> Covariance:
-    """The covariance of which no neighbour has a higher likelihood."""
+    """The covariance of which no neighbour has a higher likelihood times prior."""
     parts: dict[tuple[int, int], NDArray[np.float32]] = {}
-    tried: dict[Covariance, _Fit] = {}
+    tried: dict[Covariance, float] = {}
 
-    def fit(covariance: Covariance) -> _Fit:
+    def score(covariance: Covariance) -> float:
         if covariance not in tried:
             total = np.zeros((len(known), len(known)))
             for group, (rate, amplitude) in enumerate(zip(covariance.rates, covariance.amplitudes, strict=True)):
@@ -158,12 +167,12 @@ def _climb(known: Described, values: Values) -> Covariance:
                     distance = squared_distances(known.groups[group], known.groups[group])
                     parts[group, rate] = np.exp(-RATES[group][rate] * distance)
                 total += amplitude * parts[group, rate]
-            tried[covariance] = _fitted(total, covariance.noise, values)
+            tried[covariance] = _fitted(total, covariance.noise, values).likelihood + covariance.log_prior
         return tried[covariance]
 
     best = Covariance()
     while True:
-        better = (near for near in best.neighbours() if fit(near).likelihood > fit(best).likelihood)
+        better = (near for near in best.neighbours() if score(near) > score(best))
         following = next(better, None)
         if following is None:
             return best

@@ -200,7 +200,7 @@ def test_objectives_that_are_constant(constant: list[float], cheap: bool) -> Non
     batch = next_batch(problem, history(problem, 30, values))
     assert len(np.unique(batch.codes, axis=0)) == 10
     for reason in batch.reasons:
-        assert np.isfinite([reason["gain"], reason["deviation"], *reason["predicted"].values()]).all()
+        assert np.isfinite([reason["gain"], *reason["deviation"].values(), *reason["predicted"].values()]).all()
     if np.isnan(constant[0]):  # the cost does not matter: only the accuracy does
         assert TRUTH.accuracy(batch.codes).mean() > np.quantile(
             TRUTH.accuracy(SPACE.random_codes(999, np.random.default_rng(0))), 0.9
