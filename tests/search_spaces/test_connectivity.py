@@ -71,3 +71,8 @@ def test_hat_decoder_has_a_path_for_each_phase() -> None:
         assert (columns[:, 3] >= columns[:, 2]).all()
     with pytest.raises(ValueError, match="phase"):
         space.connectivity(codes)
+
+
+def test_without_slots_the_input_is_the_output() -> None:
+    space = search_spaces.SearchSpace("empty", (search_spaces.Choice("a", (1, 2)),), ())
+    np.testing.assert_allclose(space.connectivity(np.array([[0], [1]])), [expected([0])] * 2)

@@ -20,8 +20,8 @@ from search_spaces.space import Codes
 
 Values = NDArray[np.float64]
 
-#: Evaluated networks that the surrogates learn from: the best ones.
-LEARNED = 300
+#: Evaluated networks that the surrogates learn from: the best ones; more take more time and bring nothing measurable.
+LEARNED = 600
 
 #: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
 FINALISTS, STRIDE = 100, 16

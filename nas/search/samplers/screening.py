@@ -120,8 +120,8 @@ class Screening:
 def _keys(codes: Codes) -> list[bytes]:
     """`row.tobytes()` of each row."""
     rows = np.ascontiguousarray(codes)
-    keys: Any = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel().tolist()
-    return list(keys)
+    keys: list[Any] = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel().tolist()
+    return keys
 
 
 def _new(codes: Codes, seen: set[bytes]) -> NDArray[np.intp]:

@@ -13,7 +13,17 @@ from sklearn.gaussian_process.kernels import RBF, Kernel
 
 import search_spaces
 from nas.search.surrogates.descriptors import Described, Descriptors
-from nas.search.surrogates.gaussian_process import NEAR, NOISES, RATES, SHARES, Covariance, GaussianProcess, Values
+from nas.search.surrogates.gaussian_process import (
+    NEAR,
+    NOISE_DEVIATION,
+    NOISE_MEDIAN,
+    NOISES,
+    RATES,
+    SHARES,
+    Covariance,
+    GaussianProcess,
+    Values,
+)
 
 SPACE = search_spaces.get("nasbench201", cells=1)
 DESCRIBE = Descriptors(SPACE)

@@ -60,8 +60,8 @@ def next_batch(problem: Problem, past: History, n: int = 10) -> Batch:
 
 
 def test_the_batch_is_that_of_brute_force() -> None:
-    """Of a few hundred candidates, each in turn the one with the highest mean difference of hypervolumes."""
-    kept = {row.tobytes() for row in SPACE.random_codes(220, np.random.default_rng(7))}
+    """Of a hundred candidates, each in turn the one with the highest mean difference of hypervolumes."""
+    kept = {row.tobytes() for row in SPACE.random_codes(120, np.random.default_rng(7))}
     problem = Problem(
         SPACE, TRUTH.metrics(2), lambda codes: np.array([float(row.tobytes() not in kept) for row in codes])
     )
@@ -78,7 +78,7 @@ def test_the_batch_is_that_of_brute_force() -> None:
     cost = TRUTH.cost(codes)
     every = np.concatenate([losses[:, 1], cost])
     reference = np.array([warping.bound, every.max() + 0.01 * np.ptp(every)])
-    quantiles = norm.ppf((np.arange(100) + 0.5) / 100)
+    quantiles = norm.ppf((np.arange(60) + 0.5) / 60)
     chosen: list[int] = []
     for reason in batch.reasons:
         front = np.concatenate([losses, np.stack([mean[chosen], cost[chosen]], axis=1)])
