@@ -84,12 +84,13 @@ class RayEvaluation(EvaluationEngine):
 class _Evaluating:
     """What runs in a process of a node."""
 
-    def load(
-        self, load: Callable[..., Callable[[Architecture], float]], arguments: Mapping[str, Any]
-    ) -> dict[str, str]:
-        """Make it ready; tells where it is."""
-        self._evaluate = load(**arguments)
+    def place(self) -> dict[str, str]:
+        """Id of the node, and name of the machine."""
         return {"node": import_ray().get_runtime_context().get_node_id(), "host": socket.gethostname()}
+
+    def load(self, load: Callable[..., Callable[[Architecture], float]], arguments: Mapping[str, Any]) -> None:
+        """Make it ready."""
+        self._evaluate = load(**arguments)
 
     def accuracy(self, architecture: str) -> float:
         """Of one network, whose architecture is given as JSON."""
@@ -179,10 +180,12 @@ class _Pool:
         """Take in a process that is ready, unless it was lost on the way."""
         errors = self._ray.exceptions
         try:
-            self.idle.append(_Process(actor, **self._ray.get(reference)))
+            process = _Process(actor, **self._ray.get(actor.place.remote()))
+            self._ray.get(reference)
+            self.idle.append(process)
             self._lost_starts = 0
         except errors.RayTaskError as error:
-            raise told(f"Ray node {error.ip}", error.cause) from error
+            raise told(f"the Ray node {process.host}", error.cause) from error
         except errors.RayError as error:
             self._lost_starts += 1
             if self._lost_starts >= ATTEMPTS:

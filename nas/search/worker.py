@@ -95,13 +95,17 @@ class Worker:
         errors = 0
         while True:
             trial, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget))
-            if progress is not None:
-                standing = Standing.of(trials, self.study.directions)
-                progress(standing.evaluated, budget, str(standing))
             if trial is not None:
                 begun[trial.number] = trial
                 self.engine.begin(trial.number, self._architecture(trial))
-            elif self._ended(trials, budget) and not any(other.state == TrialState.RUNNING for other in trials):
+            if progress is not None:
+                standing = Standing.of(trials, self.study.directions)
+                progress(standing.evaluated, budget, str(standing))
+            if (
+                trial is None
+                and self._ended(trials, budget)
+                and not any(other.state == TrialState.RUNNING for other in trials)
+            ):
                 return
             for number, outcome in self.engine.ended(POLL_SECONDS if trial is None else 0.0):
                 failure = self._tell_outcome(claims, begun[number], outcome)
