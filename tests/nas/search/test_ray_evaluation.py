@@ -18,8 +18,11 @@ from ray_recipes import SEARCH, Begun, begun, deadly_to_load, drive, synthetic, 
 from synthetic_search import kill, make_worker, synthetic_accuracy, wait_until
 
 from latency_predictors.devices.transports import DeviceError
+from nas.cli import main
+from nas.pipeline import existing_stages
 from nas.search import ray_evaluation
 from nas.search.claims import attempts, failures
+from nas.search.evaluation import Evaluator
 from nas.search.journal import JournalStore
 from nas.search.ray_evaluation import RayEvaluation, Recipe
 from nas.search.storage import load
@@ -190,6 +193,26 @@ def test_a_finished_search_needs_no_cluster(small: SearchSpace, tmp_path: Path, 
     engine = RayEvaluation(synthetic(log), address="127.0.0.1:1")
     make_worker(tmp_path, small, engine=engine, **SEARCH).run(4, lambda done, *_: seen.append(done))
     assert seen == [4]
+
+
+def test_a_worker_of_a_run_finds_what_this_process_finds(
+    nodes: Nodes, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Supernet and images are sent; no accuracy differs in any bit."""
+    (copied / "study.journal").unlink()
+    stages = existing_stages(copied)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: pytest.fail("evaluated in this process"))
+    monkeypatch.setattr("sys.argv", ["nas", "worker", str(copied), "--engine", "ray"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    monkeypatch.undo()
+    found = stages.evaluations()
+    assert len(found) == len({evaluation.architecture for evaluation in found}) == stages.config.search.evaluations
+    local = [stages.evaluator.evaluate(evaluation.architecture) for evaluation in found]
+    assert [evaluation.metrics["accuracy"] for evaluation in found] == local
+    assert len(set(local)) > 3
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
