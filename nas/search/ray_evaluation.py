@@ -150,8 +150,8 @@ class _Pool:
             self._ray.kill(self._loading.pop(reference))
 
     def begin(self, number: int, architecture: Architecture) -> None:
-        """Give a network to an idle process."""
-        process = self.idle.pop()
+        """Give a network to the process that is idle for the longest time, so that an error is tried again elsewhere."""
+        process = self.idle.pop(0)
         self._busy[process.actor.accuracy.remote(architecture.to_json())] = number, process
 
     def ended(self, seconds: float) -> list[tuple[int, Outcome]]:
@@ -178,20 +178,22 @@ class _Pool:
 
     def _loaded(self, reference: Any, actor: Any) -> None:
         """Take in a process that is ready, unless it was lost on the way."""
-        errors = self._ray.exceptions
+        errors, node = self._ray.exceptions, "a node of the Ray cluster"
         try:
             process = _Process(actor, **self._ray.get(actor.place.remote()))
+            node = f"the Ray node {process.host}"
             self._ray.get(reference)
             self.idle.append(process)
             self._lost_starts = 0
         except errors.RayTaskError as error:
-            raise told(f"the Ray node {process.host}", error.cause) from error
+            raise told(node, error.cause) from error
         except errors.RayError as error:
             self._lost_starts += 1
             if self._lost_starts >= ATTEMPTS:
                 raise DeviceError(
-                    f"{ATTEMPTS} Ray processes in a row were lost before they could evaluate, see the logs of Ray on its "
-                    f"nodes ({_last_line(error)})"
+                    f"{ATTEMPTS} Ray processes in a row were lost before they could evaluate: is Nasmyth of this release "
+                    f"in the Python that runs Ray on each node (pip install 'nasmyth[ray]')? The last one: "
+                    f"{_last_line(error)}"
                 ) from error
 
     def _outcome(self, reference: Any, number: int, process: _Process) -> tuple[int, Outcome]:

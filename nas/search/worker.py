@@ -120,8 +120,7 @@ class Worker:
         interrupted = claims.interrupted(trials, begun)
         if interrupted is None and self._ended(trials, budget):
             return None, trials
-        left = budget - len(evaluated(trials)) - sum(trial.state == TrialState.RUNNING for trial in trials)
-        if not self.engine.room(max(1, left)):
+        if not self.engine.room(max(1, budget - len(evaluated(trials)) - len(begun))):
             return None, trials
         if interrupted is not None:
             return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
