@@ -33,8 +33,17 @@ def begun(log: Path) -> list[Begun]:
     return [Begun(key, int(pid), int(niceness)) for key, pid, niceness in map(str.split, lines)]
 
 
+def on(niceness: int, lines: list[Begun]) -> list[Begun]:
+    """Those on the node that adds so much to the priority of its processes."""
+    return [line for line in lines if line.niceness == niceness]
+
+
 def synthetic(
-    log: Path, seconds: float = 0.0, deadly: Mapping[str, int] | None = None, bad: Sequence[str] = ()
+    log: Path,
+    seconds: float = 0.0,
+    deadly: Mapping[str, int] | None = None,
+    bad: Sequence[str] = (),
+    stuck: int | None = None,
 ) -> Recipe:
     """The synthetic accuracy of `small_space`.
 
@@ -43,19 +52,35 @@ def synthetic(
         seconds: that an evaluation takes.
         deadly: how often the networks with these keys kill the process.
         bad: keys of networks whose evaluation raises.
+        stuck: on the node of this priority only the first evaluation comes to its end, and on the others only some do
+            until there is the file `go_on(log)`.
     """
-    arguments = {"log": str(log), "seconds": seconds, "deadly": dict(deadly or {}), "bad": list(bad)}
-    return Recipe(load_synthetic, arguments)
+    arguments = {"seconds": seconds, "deadly": dict(deadly or {}), "bad": list(bad), "stuck": stuck}
+    return Recipe(load_synthetic, {"log": str(log), **arguments})
 
 
-def load_synthetic(log: str, seconds: float, deadly: Mapping[str, int], bad: Sequence[str]) -> Evaluate:
-    accuracy = synthetic_accuracy(small_space())
+def go_on(log: Path) -> Path:
+    """The file that frees evaluations."""
+    return log.with_name("go on")
+
+
+def load_synthetic(
+    log: str, seconds: float, deadly: Mapping[str, int], bad: Sequence[str], stuck: int | None
+) -> Evaluate:
+    accuracy, file, here = synthetic_accuracy(small_space()), Path(log), os.nice(0)
+
+    def wait(lines: list[Begun]) -> None:
+        if stuck == here and len(on(here, lines)) > 1:
+            time.sleep(600)
+        while stuck not in (here, None) and len(lines) > 8 and not go_on(file).exists():
+            time.sleep(0.01)
 
     def evaluate(architecture: Architecture) -> float:
-        with Path(log).open("a") as file:
-            file.write(f"{architecture.key} {os.getpid()} {os.nice(0)}\n")
+        with file.open("a") as end:
+            end.write(f"{architecture.key} {os.getpid()} {here}\n")
+        wait(begun(file))
         time.sleep(seconds)
-        if sum(line.key == architecture.key for line in begun(Path(log))) <= deadly.get(architecture.key, 0):
+        if sum(line.key == architecture.key for line in begun(file)) <= deadly.get(architecture.key, 0):
             os.kill(os.getpid(), signal.SIGKILL)
         if architecture.key in bad:
             raise RuntimeError("out of\nmemory")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial
 from ray_nodes import Nodes
-from ray_recipes import SEARCH, Begun, begun, deadly_to_load, drive, synthetic, unloadable
+from ray_recipes import SEARCH, begun, deadly_to_load, drive, go_on, on, synthetic, unloadable
 from synthetic_search import kill, make_worker, synthetic_accuracy, wait_until
 
 from latency_predictors.devices.transports import DeviceError
@@ -79,33 +79,27 @@ def assert_evaluated(space: SearchSpace, folder: Path, count: int) -> None:
     assert all(evaluation.metrics["accuracy"] == accuracy(evaluation.architecture) for evaluation in found)
 
 
-def on(niceness: int, lines: list[Begun]) -> list[Begun]:
-    return [line for line in lines if line.niceness == os.nice(0) + niceness]
-
-
 def test_a_node_joins_and_is_removed_in_the_middle(
     nodes: Nodes, begin: Any, small: SearchSpace, tmp_path: Path, log: Path
 ) -> None:
     """With one attempt, a network would fail if the loss of the node were counted."""
+    head, other = os.nice(0) + HEAD, os.nice(0) + OTHER
     joined: list[Any] = []
-    lost: list[int] = []
 
     def change(done: int, total: int, text: str) -> None:
         if not joined:
             joined.append(nodes.add(OTHER, num_cpus=1))
-        if not lost and len(on(OTHER, begun(log))) == 2:  # which it is evaluating
-            lost.append(done)
+        if len(on(other, begun(log))) == 2 and not go_on(log).exists():  # it never comes to the end of the second one
             nodes.remove(joined[0])
+            go_on(log).touch()
 
-    worker = begin(synthetic(log, seconds=0.6), attempts=1)
-    worker.run(16, change)
+    begin(synthetic(log, stuck=other), attempts=1).run(16, change)
     assert_evaluated(small, tmp_path, 16)
-    assert lost
-    assert len({line.pid for line in on(HEAD, begun(log))}) == 2
-    again = [line.key for line in begun(log)]
-    assert len(again) == 17
-    assert sorted(set(again)) == sorted(keys(tmp_path))
-    assert again.count(on(OTHER, begun(log))[1].key) == 2
+    times = [line.key for line in begun(log)]
+    assert sorted(set(times)) == sorted(keys(tmp_path))
+    assert len(times) == 17
+    assert times.count(on(other, begun(log))[1].key) == 2
+    assert len({line.pid for line in on(head, begun(log))}) == 2
     assert {attempts(trial.user_attrs) for trial in trials(tmp_path)[:16]} == {1}
 
 
