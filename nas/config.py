@@ -185,7 +185,9 @@ class RunConfig(_Section):
     """Everything that a run depends on.
 
     `threads` are those of torch in training and evaluation, by default all cores; the threads of a device are its own.
-    With `engine: ray` each device is measured on the node of a Ray cluster that declares it as a resource.
+    With `engine: ray` each device is measured on the node of a Ray cluster that declares it as a resource, and the
+    networks of the search are evaluated on all nodes, as many at a time as there are CPUs: each takes as many as
+    `threads`, by default 1.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]

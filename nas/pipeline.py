@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -55,6 +56,7 @@ def existing_stages(
     reporter: Reporter | None = None,
     task: ImageClassification | None = None,
     storage: str | None = None,
+    engine: Literal["local", "ray"] | None = None,
 ) -> Stages:
     """The stages of a run that was started before.
 
@@ -63,6 +65,7 @@ def existing_stages(
         reporter: tells a person what happens.
         task: that was given to `run`, if one was.
         storage: URL under which this host reaches the run's database, when it is another one than in the run.
+        engine: what measures and evaluates from here, when it is another one than in the run.
 
     Raises:
         UsageError: when `path` is not a run, or it keeps its study in a file and `storage` is given.
@@ -73,6 +76,8 @@ def existing_stages(
             raise UsageError(f"{path} keeps its study in a file, not in a database; leave --storage out")
         search = config.search.model_copy(update={"storage": storage})
         config = config.model_copy(update={"search": search})
+    if engine is not None:
+        config = config.model_copy(update={"engine": engine})
     return Stages(run, config, reporter, task)
 
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.errors import UsageError
 from nas.files import write_json
 from nas.runs import Run
+from nas.search import engines
 from nas.search.claims import failures, summary
 from nas.search.encoding import distributions
 from nas.search.metrics import ACCURACY, record
@@ -46,7 +47,8 @@ def make_worker(stages: Stages) -> Worker:
     Raises:
         UsageError: when there is no trained supernet, or the study was made for something else.
     """
-    evaluate = stages.evaluator.evaluate  # before a study is made: without a trained supernet there is no search
+    # Before a study is made: without a trained supernet there is no search.
+    engine = engines.make(stages.config.engine, stages.evaluator, stages.config.threads)
     config = stages.config.search
     problem = Problem.of(stages.space, stages.objectives, stages.metrics, stages.limits)
     sampler = make_sampler(config.sampler.name, config.sampler.options, problem, stages.config.seed)
@@ -65,7 +67,7 @@ def make_worker(stages: Stages) -> Worker:
         stages.objectives,
         stages.metrics,
         stages.limits,
-        evaluate,
+        engine,
         stages.store,
         config.attempts,
         config.patience,

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from experiments.search_quality.task import OfMany, Task, Values
 from nas.progress import Advance
+from nas.search.engines import LocalEvaluation
 from nas.search.journal import JournalStore
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric
@@ -121,7 +122,7 @@ def search(task: Task, plan: Plan, seed: int, advance: Advance | None = None) ->
     with tempfile.TemporaryDirectory(prefix="search_quality-") as folder:
         study = _STORAGES[plan.storage](Path(folder), metrics, sampler)
         locks = JournalStore(Path(folder) / "study.journal")
-        Worker(study, task.space, metrics, metrics, limits, evaluate, locks).run(plan.budget, advance)
+        Worker(study, task.space, metrics, metrics, limits, LocalEvaluation(evaluate), locks).run(plan.budget, advance)
         cpu_s = time.process_time() - start - evaluate.cpu_s
         values = _values(study)
     return Trace(values, max(counted.rows, violation.rows), cpu_s)

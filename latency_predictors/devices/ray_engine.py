@@ -7,33 +7,26 @@ at the same time, whoever starts them.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from latency_predictors.devices import quantities
-from latency_predictors.devices.backend import import_runtime
 from latency_predictors.devices.device import Device
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Progress, Protocol, measure_documents
 from latency_predictors.devices.quantities import Reading
+from latency_predictors.devices.ray_cluster import ATTEMPTS, connected, first_line, import_ray, told
 from latency_predictors.devices.results import Failure, Measurement, from_document
 from latency_predictors.devices.transports import DeviceError
 
-#: How often a measuring is begun whose worker or node is lost.
-ATTEMPTS = 3
 #: How often the node tells how far it is: seldom, since telling takes time of the machine that is measured.
 PROGRESS_SECONDS = 1.0
 #: How often to look whether a task that says nothing can still be run.
 LOOK_SECONDS = 5.0
-#: How long to wait for the head of a cluster.
-CONNECT_SECONDS = 10.0
 
 #: What a task tells: how far it is (`done` and `planned`), again and again; at last what it `found`.
 _Steps = Iterator[dict[str, Any]]
@@ -101,34 +94,9 @@ class RayEngine(Engine):
         progress: Progress | None = None,
     ) -> Any:
         """What `function` finds on the node of `device`."""
-        ray = import_runtime("ray", "'nasmyth[ray]'")
-        with self._connected(ray):
+        ray = import_ray()
+        with connected(ray, self.address):
             return _Task(ray, function, device, [ray.put(model) for model in models], options).found(progress)
-
-    @contextmanager
-    def _connected(self, ray: Any) -> Iterator[None]:
-        if ray.is_initialized():
-            yield
-            return
-        try:
-            _check_open(os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address)
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DeviceError(
-                "no Ray cluster can be reached: start one here with `ray start --head`, or join this machine to one "
-                f"with `ray start --address=HOST:PORT` ({_first_line(error)})"
-            ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _check_open(address: str) -> None:
-    """Raise an `OSError` when nothing listens at `HOST:PORT`: Ray itself tries for minutes."""
-    host, _, port = address.rpartition(":")
-    if "/" not in host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 class _Task:
@@ -160,9 +128,9 @@ class _Task:
             try:
                 return self._attempt(progress)
             except errors.RayTaskError as error:
-                raise self._told(error.cause) from error
+                raise told(f"the Ray node of device {self._device.name!r}", error.cause) from error
             except errors.RayError as error:
-                lost = _first_line(error)
+                lost = first_line(error)
             self._check_declared(_GONE)
         raise DeviceError(
             f"device {self._device.name!r}: the Ray worker that measured it was lost {ATTEMPTS} times, see the logs of "
@@ -209,26 +177,12 @@ class _Task:
                 f"node: --resources='{declared}'"
             )
 
-    def _told(self, cause: BaseException) -> BaseException:
-        """What went wrong on the node, as an error of the kind that it would have been here."""
-        message = f"on the Ray node of device {self._device.name!r}: {cause}"
-        if isinstance(cause, ModuleNotFoundError):
-            return ModuleNotFoundError(message, name=cause.name)
-        if isinstance(cause, ValueError | OSError):
-            return DeviceError(message)
-        if isinstance(cause, RuntimeError) and "failed to import" in str(cause):
-            return DeviceError(
-                f"on the Ray node of device {self._device.name!r} there is no Nasmyth of this release in the Python that "
-                f"runs Ray: pip install 'nasmyth[ray]' ({str(cause).strip().splitlines()[-1]})"
-            )
-        return cause
-
 
 class _Fetched(Sequence[bytes]):
     """Models in Ray's store, each fetched when it is asked for: a thousand do not fit into memory."""
 
     def __init__(self, references: Sequence[Any]) -> None:
-        self._ray, self._references = import_runtime("ray", "'nasmyth[ray]'"), references
+        self._ray, self._references = import_ray(), references
 
     def __len__(self) -> int:
         return len(self._references)
@@ -279,7 +233,3 @@ def _told_of(work: Callable[[Progress], Any]) -> _Steps:
             if reached["planned"]:
                 yield dict(reached)
         yield {"found": found.result()}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

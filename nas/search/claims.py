@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +59,15 @@ class Claims:
     lease: Lease
     limit: int
 
-    def interrupted(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """One of the trials that nobody evaluates any more. Those that were begun too often are told to have failed."""
+    def interrupted(self, trials: Sequence[FrozenTrial], begun: Collection[int]) -> FrozenTrial | None:
+        """One of the trials that nobody evaluates any more. Those that were begun too often are told to have failed.
+
+        Args:
+            trials: of the study.
+            begun: numbers of those that this worker evaluates.
+        """
         for trial in trials:
-            if trial.state == TrialState.RUNNING and not self._is_evaluated(trial):
+            if trial.state == TrialState.RUNNING and trial.number not in begun and not self._is_evaluated(trial):
                 if attempts(trial.user_attrs) < self.limit:
                     return trial
                 times = f"in all {self.limit} attempts" if self.limit > 1 else "in the only attempt"

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nas.search.folding import fold
-from nas.tasks import ImageClassification, Split
+from nas.tasks import Split
+from nas.tasks.task import Batches
 from nas.training.recalibration import recalibrate
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet, resize
 
 #: Bytes of images, ready for the networks, that an evaluator keeps: 5,000 of 32 x 32 pixels in colour take 61 MB.
 MEMORY = 256 * 2**20
+
+
+class Judge(Protocol):
+    """The part of a task that evaluations need; `nas.tasks.Task` says what each method gives."""
+
+    def batches(self, split: Split, batch_size: int) -> Batches:
+        """A split in its stored order."""
+
+    def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
+        """Training samples, the same ones on every call with the same seed; all of them when there are fewer."""
+
+    def correct(self, logits: Tensor, target: Tensor) -> int:
+        """How many targets of a batch were met."""
 
 
 class Evaluator:
@@ -29,20 +44,24 @@ class Evaluator:
         seed: picks and augments the recalibration images.
         memory: bytes; images of the resolutions that are evaluated first are kept as long as they fit, others are made
             again for every network.
+
+    Attributes:
+        recalibration: batches of images, float32 (n, channels, height, width), as the task gives them.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        task: ImageClassification,
+        task: Judge,
         recalibration_images: int = 500,
         batch_size: int = 32,
         seed: int = 0,
         memory: int = MEMORY,
     ) -> None:
         self.supernet, self.task, self.batch_size = supernet, task, batch_size
-        count = min(recalibration_images, len(task.train))
-        self._recalibration = [images for images, _ in task.recalibration_batches(count, min(batch_size, count), seed)]
+        self.recalibration = [
+            images for images, _ in task.recalibration_batches(recalibration_images, batch_size, seed)
+        ]
         self._kept: dict[tuple[Split, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
         self._room = memory
 
@@ -50,7 +69,7 @@ class Evaluator:
         """The static network, recalibrated, in evaluation mode."""
         network = self.supernet.extract(architecture)
         size = self._size(architecture)
-        recalibrate(network, (resize(images, size) for images in self._recalibration))
+        recalibrate(network, (resize(images, size) for images in self.recalibration))
         return network
 
     def accuracy(self, network: nn.Module, architecture: Architecture, split: Split = "validation") -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import optuna
@@ -16,8 +17,9 @@ from nas.errors import CheckFailed
 from nas.progress import Advance
 from nas.search.claims import Claims, Failure
 from nas.search.encoding import distributions, trial_codes
+from nas.search.engines import EvaluationEngine, Interrupted, Outcome
 from nas.search.limits import Limit
-from nas.search.metrics import Metric, record
+from nas.search.metrics import ACCURACY, Metric, record
 from nas.search.queue import PROPOSAL, refill
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
@@ -36,7 +38,7 @@ HOPELESS = 5
 
 @dataclass(frozen=True)
 class Worker:
-    """Takes trials one by one, evaluates them and tells the study.
+    """Takes trials, has them evaluated and tells the study.
 
     A worker holds a lease while it lives. A running trial whose worker's lease is free was interrupted, and is taken
     up again under its own number: nothing is lost and nothing is in the record twice.
@@ -47,7 +49,7 @@ class Worker:
         objectives: in the order of the study's values.
         metrics: all that are recorded of every trial.
         limits: become constraints of every trial.
-        evaluate: accuracy of an architecture, the expensive part.
+        engine: gives the accuracy of architectures, the expensive part, for one or several at a time.
         store: that gives the leases, and holds the study.
         attempts: how often the evaluation of a network is begun before the network has failed.
         patience: batches without a gain of hypervolume after which the search ends; `None` for the budget alone.
@@ -58,7 +60,7 @@ class Worker:
     objectives: Sequence[Metric]
     metrics: Sequence[Metric]
     limits: Sequence[Limit]
-    evaluate: Callable[[Architecture], float]
+    engine: EvaluationEngine
     store: StudyStore
     attempts: int = 3
     patience: int | None = None
@@ -75,35 +77,54 @@ class Worker:
         Raises:
             CheckFailed: when none of several networks in a row could be evaluated.
             ConnectionError: when the store is lost.
+            ValueError: when the engine has no place for evaluations.
         """
-        errors = 0
-        with self.store.lease(self.study.study_name) as lease:
+        with self.store.lease(self.study.study_name) as lease, closing(self.engine):
             claims = Claims(self.study, lease, self.attempts)
-            while True:
-                trial, trials = lease.exclusively(lambda: self._next(claims, budget))
-                if progress is not None:
-                    standing = Standing.of(trials, self.study.directions)
-                    progress(standing.evaluated, budget, str(standing))
-                if trial is not None:
-                    failure = self._evaluate(claims, trial)
-                    errors = errors + 1 if failure else 0
-                    if failure and errors >= HOPELESS * self.attempts:
-                        raise CheckFailed(
-                            f"{HOPELESS} networks in a row could not be evaluated; the last one: {failure}"
-                        )
-                elif any(other.state == TrialState.RUNNING for other in trials):
-                    time.sleep(POLL_SECONDS)
-                else:
-                    return
+            begun: dict[int, Trial] = {}
+            try:
+                self._run(claims, begun, budget, progress)
+            except ConnectionError:
+                raise  # the store is lost: there is nobody to give them back to
+            except BaseException:
+                for trial in begun.values():
+                    lease.exclusively(partial(claims.give_back, trial))
+                raise
 
-    def _next(self, claims: Claims, budget: int) -> tuple[Trial | None, list[FrozenTrial]]:
-        """The trial to evaluate, if any, and all trials as they were before it was taken."""
+    def _run(self, claims: Claims, begun: dict[int, Trial], budget: int, progress: Advance | None) -> None:
+        """Keep evaluations going as long as there are some to begin; `begun` are those that are not told, by number."""
+        errors = 0
+        while True:
+            trial, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget))
+            if trial is not None:
+                begun[trial.number] = trial
+                self.engine.begin(trial.number, self._architecture(trial))
+            if progress is not None:
+                standing = Standing.of(trials, self.study.directions)
+                progress(standing.evaluated, budget, str(standing))
+            if (
+                trial is None
+                and self._ended(trials, budget)
+                and not any(other.state == TrialState.RUNNING for other in trials)
+            ):
+                return
+            for number, outcome in self.engine.ended(POLL_SECONDS if trial is None else 0.0):
+                failure = self._tell_outcome(claims, begun[number], outcome)
+                del begun[number]
+                errors = errors + 1 if failure else 0
+                if failure and errors >= HOPELESS * self.attempts:
+                    raise CheckFailed(f"{HOPELESS} networks in a row could not be evaluated; the last one: {failure}")
+
+    def _next(self, claims: Claims, begun: Collection[int], budget: int) -> tuple[Trial | None, list[FrozenTrial]]:
+        """The trial to evaluate, if there is one and room for it, and all trials as they were before it was taken."""
         trials = self.study.get_trials(deepcopy=False)
-        interrupted = claims.interrupted(trials)
+        interrupted = claims.interrupted(trials, begun)
+        if interrupted is None and self._ended(trials, budget):
+            return None, trials
+        if not self.engine.room(max(1, budget - len(evaluated(trials)) - len(begun))):
+            return None, trials
         if interrupted is not None:
             return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
-        if self._ended(trials, budget):
-            return None, trials
         if isinstance(self.study.sampler, BatchSampler):
             refill(self.study, self.study.sampler)
         return self._take(claims, self.study.ask()), trials
@@ -134,29 +155,32 @@ class Worker:
         claims.begin(trial)
         return trial
 
-    def _evaluate(self, claims: Claims, trial: Trial) -> Failure | None:
-        """Evaluate a trial and tell the study, also when that is not possible."""
+    def _architecture(self, trial: Trial) -> Architecture:
+        return self.space.architectures(trial_codes(self.space, trial.params))[0]
+
+    def _tell_outcome(self, claims: Claims, trial: Trial, outcome: Outcome) -> Failure | None:
+        """Tell the study what an evaluation gave, also when that is nothing."""
         exclusively = claims.lease.exclusively
         try:
-            found = self._found(trial)
+            found = self._found(trial, outcome)
+        except Interrupted:
+            exclusively(lambda: claims.give_back(trial))
+            return None
         except Exception as error:
             failure = Failure.of(error)
             exclusively(lambda: claims.failed(trial, failure))
             return failure
-        except BaseException:
-            exclusively(lambda: claims.give_back(trial))
-            raise
         exclusively(lambda: self._tell(claims, trial, found))
         return None
 
-    def _found(self, trial: Trial) -> dict[str, float]:
+    def _found(self, trial: Trial, outcome: Outcome) -> dict[str, float]:
         """All metrics of a trial's network.
 
         Raises:
+            Interrupted: when its evaluation came to no end.
             FloatingPointError: when one is not finite.
         """
-        codes = trial_codes(self.space, trial.params)
-        found = {"accuracy": self.evaluate(self.space.architectures(codes)[0]), **record(self.metrics, codes)[0]}
+        found = {ACCURACY.name: outcome(), **record(self.metrics, trial_codes(self.space, trial.params))[0]}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")

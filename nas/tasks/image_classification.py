@@ -16,6 +16,7 @@ from nas.tasks.augment import Augmentation
 from nas.tasks.datasets import read_datasets
 from nas.tasks.image_data import ImageData, ImageSet, set_aside
 from nas.tasks.mixing import Mixing
+from nas.tasks.normalisation import Normalisation
 from nas.tasks.sources import load_images
 from nas.tasks.task import Batches, DataError, Split, Task
 
@@ -90,7 +91,7 @@ class ImageClassification(Task):
         found_mean, found_std = _mean_and_std(train.images)
         self.mean = found_mean if mean is None else _per_channel("mean", mean, self.in_channels)
         self.std = found_std if std is None else _per_channel("std", std, self.in_channels)
-        self._subtrahend, self._factor = 255 * _as_channels(self.mean), 1 / (255 * _as_channels(self.std))
+        self.normalisation = Normalisation(self.mean, self.std)
         self.label_smoothing = label_smoothing
         self.class_weights = self._class_weights(class_weights)
         self.mixing = mixing or Mixing()
@@ -164,7 +165,7 @@ class ImageClassification(Task):
             _check_positive("limit", limit)
             rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:limit].sort().values
         for some in torch.split(rows, batch_size):
-            yield self._normalised(images.images[some]), images.labels[some]
+            yield self.normalisation(images.images[some]), images.labels[some]
 
     def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
         """Augmented training images, the same ones on every call with the same seed, in batches of nearly equal size.
@@ -194,7 +195,7 @@ class ImageClassification(Task):
 
     def correct(self, logits: Tensor, target: Tensor) -> int:
         """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
-        return int((logits.argmax(1) == target).sum())
+        return correct(logits, target)
 
     def _split(self, split: Split) -> ImageSet:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -204,10 +205,7 @@ class ImageClassification(Task):
 
     def _augmented(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images = self.augmentation(self.train.images[rows], generator)
-        return self._normalised(images), self.train.labels[rows]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return images.float().sub_(self._subtrahend).mul_(self._factor)
+        return self.normalisation(images), self.train.labels[rows]
 
     def _class_weights(self, kind: ClassWeights) -> Tensor | None:
         if kind not in get_args(ClassWeights):
@@ -221,6 +219,11 @@ class ImageClassification(Task):
                 "give a smaller validation share"
             )
         return len(self.train) / (len(self.classes) * counts)
+
+
+def correct(logits: Tensor, target: Tensor) -> int:
+    """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
+    return int((logits.argmax(1) == target).sum())
 
 
 def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -242,10 +245,6 @@ def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[flo
         above = "above 0" if name == "std" else "0"
         raise DataError(f"{name} is {list(values)}, give numbers from {above} to 1, as for pixel values from 0 to 1")
     return tuple(map(float, values))
-
-
-def _as_channels(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values).view(1, -1, 1, 1)
 
 
 def _check_positive(name: str, value: int) -> None:

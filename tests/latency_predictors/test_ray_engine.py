@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_nodes import Nodes
 
 from latency_predictors import Device, Failure, Measurement, calibrate, complete, measure
 from latency_predictors.devices import engines, quantities
@@ -28,46 +29,31 @@ from nas.testing.backends import unknown_operator
 from search_spaces import SearchSpace
 
 ray = pytest.importorskip("ray", reason="pip install 'nasmyth[ray]'")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 #: What Ray adds to the priority of the processes of either node: it tells them apart, on one machine.
 HEAD, BOARD = 1, 2
-SMALL = {"include_dashboard": False, "object_store_memory": 80 * 2**20, "dashboard_agent_listen_port": 0}
 QUICK: dict[str, Any] = {"rounds": 3, "repeats": 2, "max_seconds": 0}
 
 
-class Nodes:
-    """A cluster on the loopback address whose nodes are processes of their own."""
+class Boards(Nodes):
+    """A head, and a node with devices."""
 
     def __init__(self) -> None:
-        self.cluster = cluster_utils.Cluster()
-        self.head = self.add(HEAD, num_cpus=1)
-        self.address = self.cluster.address
+        super().__init__(HEAD, num_cpus=1)
         self.board = self.add(BOARD, num_cpus=0, resources={resource_name("board"): 1, resource_name("twins"): 2})
-
-    def add(self, niceness: int, **options: Any) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_worker_niceness", str(niceness))
-            patch.setenv("RAY_health_check_period_ms", "500")
-            patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-            return self.cluster.add_node(wait=True, **SMALL, **options)
-
-    def remove(self, node: Any) -> None:
-        self.cluster.remove_node(node, allow_graceful=False)
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    found = Nodes()
+def nodes() -> Iterator[Boards]:
+    found = Boards()
     try:
         yield found
     finally:
-        ray.shutdown()
-        found.cluster.shutdown()
+        found.shut_down()
 
 
 @pytest.fixture
-def connected(nodes: Nodes) -> RayEngine:
+def connected(nodes: Boards) -> RayEngine:
     """An engine whose driver keeps its connection."""
     ray.init(address=nodes.address, log_to_driver=False, ignore_reinit_error=True)
     return RayEngine(nodes.address)
@@ -88,7 +74,7 @@ def workers(node: Any) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) == raylet and "_measure_here" in args]
 
 
-def test_a_device_is_measured_on_the_node_that_declares_it(nodes: Nodes, models: list[bytes]) -> None:
+def test_a_device_is_measured_on_the_node_that_declares_it(nodes: Boards, models: list[bytes]) -> None:
     assert not ray.is_initialized()
     steps: list[tuple[int, int]] = []
     mark, found = RayEngine(nodes.address).measure(
@@ -136,7 +122,7 @@ def test_a_device_that_no_node_declares(connected: RayEngine, models: list[bytes
     )
 
 
-def test_a_device_that_is_declared_twice(nodes: Nodes, connected: RayEngine, models: list[bytes]) -> None:
+def test_a_device_that_is_declared_twice(nodes: Boards, connected: RayEngine, models: list[bytes]) -> None:
     with pytest.raises(DeviceError, match="declare 2 of it; a device is one, on one node"):
         connected.measure(Device("twins"), models, **QUICK)
 
@@ -147,7 +133,7 @@ def test_wrong_numbers_are_told_before_there_is_a_cluster(models: list[bytes]) -
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1"])
-def test_without_a_cluster(models: list[bytes], address: str, nodes: Nodes) -> None:
+def test_without_a_cluster(models: list[bytes], address: str, nodes: Boards) -> None:
     ray.shutdown()
     with pytest.raises(DeviceError, match="no Ray cluster can be reached: start one here with `ray start --head`"):
         RayEngine(address).measure(Device("board"), models, **QUICK)
@@ -160,7 +146,7 @@ def test_errors_of_the_node_say_so(connected: RayEngine, models: list[bytes]) ->
 
 
 def test_a_lost_worker_is_replaced_and_nothing_counts_twice(
-    nodes: Nodes, connected: RayEngine, models: list[bytes]
+    nodes: Boards, connected: RayEngine, models: list[bytes]
 ) -> None:
     killed: list[int] = []
 
@@ -175,7 +161,7 @@ def test_a_lost_worker_is_replaced_and_nothing_counts_twice(
     assert [len(measurement.samples_ms) for measurement in complete(found)] == [2700, 2700]
 
 
-def test_a_worker_that_is_always_lost(nodes: Nodes, connected: RayEngine, models: list[bytes]) -> None:
+def test_a_worker_that_is_always_lost(nodes: Boards, connected: RayEngine, models: list[bytes]) -> None:
     killed: list[int] = []
 
     def kill(done: int, planned: int) -> None:
@@ -198,7 +184,7 @@ def test_an_interrupted_measuring_frees_the_device(connected: RayEngine, models:
     assert len(complete(found)) == 2
 
 
-def test_a_lost_node(nodes: Nodes, connected: RayEngine, models: list[bytes]) -> None:
+def test_a_lost_node(nodes: Boards, connected: RayEngine, models: list[bytes]) -> None:
     board = nodes.add(BOARD, num_cpus=0, resources={resource_name("pi"): 1})
     gone: list[bool] = []
 
@@ -267,7 +253,7 @@ def test_what_the_node_cannot_measure_is_one_sentence(
 
 
 def test_nas_calibrate_with_ray(
-    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    nodes: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ray.shutdown()
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)

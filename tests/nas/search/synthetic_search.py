@@ -16,6 +16,7 @@ import numpy as np
 from optuna.study import Study
 
 import search_spaces
+from nas.search.engines import LocalEvaluation
 from nas.search.journal import JournalStore
 from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics
@@ -96,7 +97,8 @@ def make_worker(
     made = make_sampler(sampler, options, Problem.of(space, objectives, metrics, parsed), seed)
     store = store or JournalStore(folder / "study.journal")
     study = create_or_load(store, "study", objectives, identity or {"seed": seed}, made)
-    return Worker(study, space, objectives, metrics, parsed, evaluate or synthetic_accuracy(space), store, **more)
+    more.setdefault("engine", LocalEvaluation(evaluate or synthetic_accuracy(space)))
+    return Worker(study, space, objectives, metrics, parsed, store=store, **more)
 
 
 def objectives_of(metrics: Sequence[Metric]) -> list[Metric]:

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from synthetic_search import fork, kill, make_worker, synthetic_accuracy, trial_
 
 from nas.search import worker as worker_module
 from nas.search.encoding import trial_codes
+from nas.search.engines import LocalEvaluation
 from nas.search.journal import JournalStore
 from nas.search.storage import load
 from nas.search.worker import Worker, evaluations
@@ -65,14 +67,14 @@ def begin(request: pytest.FixtureRequest, small: SearchSpace) -> Callable[..., W
 
 def die_evaluating(worker: Worker, after: int) -> Worker:
     """The same worker, killed in evaluation number `after`."""
-    left = iter(range(after))
+    left, accuracy = iter(range(after)), synthetic_accuracy(worker.space)
 
     def evaluate(architecture: Architecture) -> float:
         if next(left, None) is None:
             os._exit(9)
-        return worker.evaluate(architecture)
+        return accuracy(architecture)
 
-    return Worker(**{**vars(worker), "evaluate": evaluate})
+    return replace(worker, engine=LocalEvaluation(evaluate))
 
 
 def die_writing(after: int, share: float) -> None:

@@ -1,0 +1,127 @@
+"""Where networks are evaluated: in this process, or in the processes of a Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from search_spaces import Architecture
+from search_spaces.space import nearest
+
+if TYPE_CHECKING:
+    from nas.search.evaluation import Evaluator
+
+#: The accuracy (0..1) of a network, or what was raised in its place.
+Outcome = Callable[[], float]
+
+
+class Interrupted(Exception):
+    """An evaluation came to no end, and the network is not to blame: it is begun again, and no attempt is counted."""
+
+
+class EvaluationEngine(ABC):
+    """Evaluates networks, one or several at a time."""
+
+    @abstractmethod
+    def room(self, left: int) -> bool:
+        """Whether an evaluation can begin now.
+
+        Args:
+            left: how many are still to be begun, at most; what is made ready for them need not be more.
+
+        Raises:
+            ValueError: when there is no place for evaluations at all; the message says what to do.
+        """
+
+    @abstractmethod
+    def begin(self, number: int, architecture: Architecture) -> None:
+        """Evaluate a network, for which there is room.
+
+        Args:
+            number: names the evaluation.
+            architecture: of the network.
+        """
+
+    @abstractmethod
+    def ended(self, seconds: float) -> Sequence[tuple[int, Outcome]]:
+        """Evaluations that came to an end, each told once; waits for the first of them, at most for some `seconds`.
+
+        An outcome raises `Interrupted`, or what the evaluation itself raised, or `ChildProcessError` when it ended its
+        process.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up all evaluations, and what was made ready for them."""
+
+
+class LocalEvaluation(EvaluationEngine):
+    """Evaluates in this process, one network at a time.
+
+    Args:
+        evaluate: accuracy of an architecture, 0..1.
+    """
+
+    def __init__(self, evaluate: Callable[[Architecture], float]) -> None:
+        self.evaluate = evaluate
+        self._begun: list[tuple[int, Architecture]] = []
+
+    def room(self, left: int) -> bool:
+        """Whether none is begun."""
+        return not self._begun
+
+    def begin(self, number: int, architecture: Architecture) -> None:
+        """Keep it until the outcome is asked for."""
+        self._begun.append((number, architecture))
+
+    def ended(self, seconds: float) -> Sequence[tuple[int, Outcome]]:
+        """The evaluation that was begun; its outcome takes the time."""
+        if not self._begun:
+            time.sleep(seconds)
+        begun, self._begun = self._begun, []
+        return [(number, partial(self.evaluate, architecture)) for number, architecture in begun]
+
+    def close(self) -> None:
+        """Forget what was begun."""
+        self._begun = []
+
+
+class _Factory(Protocol):
+    def __call__(self, evaluator: Evaluator, threads: int | None) -> EvaluationEngine: ...
+
+
+def local(evaluator: Evaluator, threads: int | None) -> EvaluationEngine:
+    """Evaluations in this process, whose threads are set already."""
+    return LocalEvaluation(evaluator.evaluate)
+
+
+#: Module and function that makes each engine; a module is imported when its engine is asked for.
+_ENGINES = {"local": "nas.search.engines:local", "ray": "nas.search.sending:ray_evaluation"}
+
+
+def names() -> list[str]:
+    """The engines that there are."""
+    return sorted(_ENGINES)
+
+
+def make(name: str, evaluator: Evaluator, threads: int | None) -> EvaluationEngine:
+    """The engine `name`.
+
+    Args:
+        name: one of `names`.
+        evaluator: gives the accuracy of networks.
+        threads: of each evaluation, where the configuration says how many.
+
+    Raises:
+        ValueError: when there is none of that name; the message names the nearest one.
+        ModuleNotFoundError: when a package is missing; the message says what to install.
+    """
+    if name not in _ENGINES:
+        raise ValueError(f"there is no engine {name!r}{nearest(name, names())}; there are {', '.join(names())}")
+    module, _, function = _ENGINES[name].partition(":")
+    factory: _Factory = getattr(importlib.import_module(module), function)
+    return factory(evaluator, threads)

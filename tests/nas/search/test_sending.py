@@ -1,0 +1,82 @@
+"""An evaluator that was sent gives the same figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import search_spaces
+from nas.search import engines
+from nas.search.engines import LocalEvaluation
+from nas.search.evaluation import Evaluator
+from nas.search.sending import parts, received
+from nas.tasks import Augmentation, ImageClassification
+from nas.tasks.task import DataError
+from search_spaces import SearchSpace
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    """With two resolutions, so that images are resized."""
+    options = {"resolutions": [6, 8], "in_channels": 1, "stem": 8, "widths": [[12, 16]], "strides": [2]}
+    return search_spaces.get("convnet", **options, depths=[[1, 2]], group_width=4, head=32)
+
+
+@pytest.fixture(scope="module")
+def evaluator(space: SearchSpace) -> Evaluator:
+    """Nothing of it is at its default."""
+    torch.manual_seed(0)
+    augmentation = Augmentation(rotation_degrees=20)
+    task = ImageClassification.load("digits", validation=0.3, seed=4, augmentation=augmentation, mean=[0.4], std=[0.2])
+    return Evaluator(space.build_supernet(), task, recalibration_images=70, batch_size=32, seed=5)
+
+
+@pytest.fixture
+def sent(evaluator: Evaluator) -> dict[str, Any]:
+    """With arrays as they come out of Ray's store: in memory to which nobody can write."""
+    found = parts(evaluator, threads=1)
+    arrays = [found["weights"], found["images"], found["labels"], *found["recalibration"]]
+    frozen = {id(array): np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) for array in arrays}
+    found["recalibration"] = [frozen[id(array)] for array in found["recalibration"]]
+    return {name: frozen.get(id(value), value) for name, value in found.items()}
+
+
+def test_the_figures_are_the_same(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
+    architectures = [space.smallest(), *space.sample(4, seed=0), space.largest()]
+    evaluate = received(**sent)
+    found = [evaluate(architecture) for architecture in architectures]
+    assert found == [evaluator.evaluate(architecture) for architecture in architectures]
+    assert len(set(found)) > 3
+
+
+def test_only_validation_images_are_sent(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
+    far = received(**sent).__self__  # type: ignore[attr-defined]
+    network = far.network(space.smallest())
+    with pytest.raises(DataError, match="the test images were not sent"):
+        far.accuracy(network, space.smallest(), "test")
+
+
+def test_another_release(sent: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^there is Nasmyth .*, not 0.0.1: install the same release on all machines$"):
+        received(**{**sent, "release": "0.0.1"})
+
+
+def test_another_space_of_that_name(sent: dict[str, Any]) -> None:
+    other = {**sent["space"], "options": {**sent["space"]["options"], "widths": [[12, 20]]}}
+    with pytest.raises(ValueError, match=r"^search space 'convnet' is another one here"):
+        received(**{**sent, "space": other})
+
+
+def test_an_unknown_space(sent: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^search space 'mine:own' cannot be imported: No module named 'mine'"):
+        received(**{**sent, "space": {**sent["space"], "name": "mine:own"}})
+
+
+def test_engines_by_name(evaluator: Evaluator) -> None:
+    assert isinstance(engines.make("local", evaluator, None), LocalEvaluation)
+    assert engines.names() == ["local", "ray"]
+    with pytest.raises(ValueError, match=r"no engine 'rai' .did you mean 'ray'"):
+        engines.make("rai", evaluator, None)
