@@ -15,6 +15,7 @@ from nas.files import write_json
 from nas.runs import Run
 from nas.search.claims import failures, summary
 from nas.search.encoding import distributions
+from nas.search.fidelity import HITS
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
@@ -69,6 +70,7 @@ def make_worker(stages: Stages) -> Worker:
         stages.store,
         config.attempts,
         config.patience,
+        stages.evaluator.race if config.multi_fidelity else None,
     )
 
 
@@ -98,6 +100,7 @@ def _identity(stages: Stages) -> dict[str, Any]:
         "objectives": [[m.name, m.direction, m.unit] for m in stages.objectives],
         "limits": [str(limit) for limit in stages.limits],
         "sampler": plain(config.search.sampler.model_dump()),
+        "multi-fidelity": config.search.multi_fidelity,
         "seed": config.seed,
     }
 
@@ -163,6 +166,7 @@ class _WarmStart:
                 ARCHITECTURE: architecture.to_json(),
                 METRICS: found,
                 WARM_START: {"run": self.run, "trial": trial.number},
+                **{name: value for name, value in trial.user_attrs.items() if name == HITS},
             },
             system_attrs=self.sampler.known_attributes(),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.study import Study
@@ -15,6 +16,7 @@ from nas.errors import CheckFailed
 from nas.progress import Advance
 from nas.search.claims import Claims, Failure
 from nas.search.encoding import distributions, trial_codes
+from nas.search.fidelity import STOPPED, Bar, Score, bar_of
 from nas.search.limits import Limit
 from nas.search.metrics import Metric, record
 from nas.search.queue import refill
@@ -50,6 +52,8 @@ class Worker:
         store: that gives the leases, and holds the study.
         attempts: how often the evaluation of a network is begun before the network has failed.
         patience: batches without a gain of hypervolume after which the search ends; `None` for the budget alone.
+        race: the same as `evaluate`, but only as far as the network can still enter the front; `None` to evaluate every
+            network on all images.
     """
 
     study: Study
@@ -61,6 +65,7 @@ class Worker:
     store: StudyStore
     attempts: int = 3
     patience: int | None = None
+    race: Callable[[Architecture, Bar], Score] | None = None
 
     def run(self, budget: int, progress: Advance | None = None) -> None:
         """Evaluate until the study has `budget` evaluated networks, or the space has no more to offer.
@@ -137,7 +142,7 @@ class Worker:
         """Evaluate a trial and tell the study, also when that is not possible."""
         exclusively = claims.lease.exclusively
         try:
-            found = self._found(trial)
+            found, attributes = self._found(trial)
         except Exception as error:
             failure = Failure.of(error)
             exclusively(lambda: claims.failed(trial, failure))
@@ -145,29 +150,40 @@ class Worker:
         except BaseException:
             exclusively(lambda: claims.give_back(trial))
             raise
-        exclusively(lambda: self._tell(claims, trial, found))
+        exclusively(lambda: self._tell(claims, trial, found, attributes))
         return None
 
-    def _found(self, trial: Trial) -> dict[str, float]:
-        """All metrics of a trial's network.
+    def _found(self, trial: Trial) -> tuple[dict[str, float], Mapping[str, Any]]:
+        """All metrics of a trial's network, and further attributes of the trial.
 
         Raises:
             FloatingPointError: when one is not finite.
         """
         codes = trial_codes(self.space, trial.params)
-        found = {"accuracy": self.evaluate(self.space.architectures(codes)[0]), **record(self.metrics, codes)[0]}
+        cheap = record(self.metrics, codes)[0]
+        score = self._score(self.space.architectures(codes)[0], cheap)
+        found = {"accuracy": score.accuracy, **cheap}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")
-        return found
+        return found, score.attributes
 
-    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float]) -> None:
+    def _score(self, architecture: Architecture, cheap: Mapping[str, float]) -> Score:
+        if self.race is None:
+            return Score(self.evaluate(architecture))
+        return self.race(
+            architecture, bar_of(self.study.get_trials(deepcopy=False), self.objectives, self.limits, cheap)
+        )
+
+    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float], attributes: Mapping[str, Any]) -> None:
         own = claims.owned(trial)
         if own is None:
             return
         architecture = self.space.architectures(trial_codes(self.space, own.params))[0]
         own.set_user_attr(ARCHITECTURE, architecture.to_json())
         own.set_user_attr(METRICS, found)
+        for name, value in attributes.items():
+            own.set_user_attr(name, value)
         for limit in self.limits:
             if str(limit) not in own.constraints:
                 own.set_constraint(str(limit), limit.missed_by(found))
@@ -183,12 +199,14 @@ class Evaluation:
         architecture: that was evaluated.
         metrics: all that was recorded, by name.
         feasible: whether every limit is kept.
+        complete: whether its accuracy was found on all images; of others it is an estimate, and they are on no front.
     """
 
     number: int
     architecture: Architecture
     metrics: dict[str, float]
     feasible: bool
+    complete: bool = True
 
 
 def evaluations(study: Study) -> list[Evaluation]:
@@ -199,6 +217,7 @@ def evaluations(study: Study) -> list[Evaluation]:
             Architecture.from_json(trial.user_attrs[ARCHITECTURE]),
             trial.user_attrs[METRICS],
             all(value <= 0 for value in trial.constraints.values()),
+            STOPPED not in trial.user_attrs,
         )
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     ]
