@@ -1,0 +1,114 @@
+"""`python -m experiments.multi_fidelity --data DIR`: what stopping evaluations early saves, and what it costs.
+
+Trains the supernet of experiments/cifar10 for a few epochs. On its validation images, and on the test images in place of
+these (they are more), the same searches are made with and without early stopping; then the rule is replayed on the
+networks of the complete searches, and on random networks, with other orders of the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.multi_fidelity.searches import Found, evaluated, search, with_test_images
+from experiments.multi_fidelity.simulation import replay
+from nas.config import load
+from nas.memory import keep_freed_memory
+from nas.progress import Reporter
+from nas.runs import Run
+from nas.search.evaluation import Evaluator
+from nas.search.fidelity import Race
+from nas.stages import Stages
+
+CONFIG = Path(__file__).parents[1] / "cifar10" / "config.yaml"
+RANDOM = 200
+
+
+def main() -> None:
+    """Train, search and replay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("NASMYTH_DATA"), help="by default $NASMYTH_DATA")
+    parser.add_argument("--epochs", type=float, default=12)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--evaluations", type=int, default=120)
+    parser.add_argument("--sampler", default="screened")
+    parser.add_argument("--images", nargs="*", choices=["validation", "test"], default=["validation", "test"])
+    parser.add_argument("--orders", type=int, default=100, help="of the images, in the simulation")
+    parser.add_argument("--out", type=Path, default=Path("runs/multi_fidelity"))
+    arguments = parser.parse_args()
+    if not arguments.data:
+        parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
+    os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    stages = trained(arguments.out, arguments.epochs)
+    for images in arguments.images:
+        task = stages.task if images == "validation" else with_test_images(stages.task)
+        evaluator = Evaluator(stages.supernet, task, stages.config.search.recalibration_images)
+        print(f"{len(task.validation)} images, sampler {arguments.sampler}", flush=True)
+        searched = searches(evaluator, arguments)
+        print(replays(searched, arguments.orders, "searched"), flush=True)
+        unchosen = [evaluated(evaluator, evaluator.supernet.space.sample(RANDOM, seed=0))]
+        print(replays(unchosen, arguments.orders, "random"), flush=True)
+
+
+def trained(out: Path, epochs: float) -> Stages:
+    """The run with the supernet, trained where it is not there."""
+    overrides = [f"directory={out}", f"training.epochs={epochs}", "training.processes=1"]
+    config = load(CONFIG, overrides)
+    stages = Stages(Run.open(config), config, Reporter())
+    stages.train()
+    return stages
+
+
+def searches(evaluator: Evaluator, arguments: argparse.Namespace) -> list[Found]:
+    """All searches; gives those that evaluated every network on all images."""
+    races = {"complete": replace(Race(), rungs=()), "multi-fidelity": Race()}
+    found = {
+        (name, seed): search(evaluator, race, arguments.evaluations, seed, arguments.sampler)
+        for seed in arguments.seeds
+        for name, race in races.items()
+    }
+    points = np.concatenate([np.stack([1 - one.accuracies, one.costs], axis=1) for one in found.values()])
+    ends = points.min(axis=0), points.max(axis=0)
+    for (name, seed), one in found.items():
+        _print(search=name, seed=seed, hypervolume=one.hypervolume(ends), **one.figures())
+    return [one for (name, _), one in found.items() if name == "complete"]
+
+
+def replays(searched: Sequence[Found], orders: int, name: str) -> str:
+    """The rule on the networks of complete searches, with so many orders of the images each."""
+    results = [
+        replay(np.stack(one.timed.hits), one.costs, Race(), np.random.default_rng(order))
+        for one in searched
+        for order in range(orders)
+    ]
+    entering, wronged = (sum(getattr(one, what) for one in results) for what in ("entering", "wronged"))
+    lost = [loss for one in results for loss in one.lost]
+    return json.dumps(
+        {
+            "replayed": name,
+            "orders": len(results),
+            "images": round(float(np.mean([one.images for one in results])), 4),
+            "stopped": round(float(np.mean([one.stopped for one in results])), 4),
+            "entering": entering,
+            "wronged": wronged,
+            "median lost": round(float(np.median(lost)), 5) if lost else None,
+        }
+    )
+
+
+def _print(**figures: Any) -> None:
+    print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in figures.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
