@@ -16,6 +16,7 @@ from nas.runs import Run
 from nas.search.claims import failures, summary
 from nas.search.encoding import distributions
 from nas.search.fidelity import HITS
+from nas.search.fidelity import summary as stopped_summary
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
@@ -79,6 +80,8 @@ def say_outcome(stages: Stages, study: Study) -> None:
     config = stages.config.search
     trials, failed = study.get_trials(deepcopy=False), failures(study)
     found = len(evaluated(trials))
+    if stopped := stopped_summary(evaluated(trials)):
+        stages.reporter.say(stopped)
     if failed:
         stages.reporter.say(summary(failed))
     if found < config.evaluations:

@@ -214,6 +214,18 @@ class Race:
         return Score(accuracy, {HITS: packed(hits)} if enters else {})
 
 
+def summary(trials: Sequence[FrozenTrial]) -> str:
+    """How many of the finished trials were stopped and when, in one sentence; empty when none was."""
+    stopped = [trial.user_attrs[STOPPED] for trial in trials if STOPPED in trial.user_attrs]
+    if not stopped:
+        return ""
+    share = sum(one["images"] / one["of"] for one in stopped) / len(stopped)
+    return (
+        f"{len(stopped)} of {len(trials)} networks were stopped early, as they could not enter the front: after "
+        f"{share:.0%} of the validation images on average"
+    )
+
+
 def packed(hits: Hits) -> dict[str, Any]:
     """As JSON values: 5,000 images take 834 characters."""
     return {"images": len(hits), "bits": base64.b64encode(np.packbits(hits).tobytes()).decode()}
