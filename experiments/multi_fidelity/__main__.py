@@ -2,7 +2,8 @@
 
 Trains the supernet of experiments/cifar10 for a few epochs. On its validation images, and on the test images in place of
 these (they are more), the same searches are made with and without early stopping; then the rule is replayed on the
-networks of the complete searches, and on random networks, with other orders of the images.
+networks of the complete searches, and on random networks, with other orders of the images. What is evaluated is kept in
+`--out`, and not evaluated again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,12 @@ def main() -> None:
         task = stages.task if images == "validation" else with_test_images(stages.task)
         evaluator = Evaluator(stages.supernet, task, stages.config.search.recalibration_images)
         print(f"{len(task.validation)} images, sampler {arguments.sampler}", flush=True)
-        searched = searches(evaluator, arguments)
+        searched = searches(evaluator, arguments, images)
         print(replays(searched, arguments.orders, "searched"), flush=True)
-        unchosen = [evaluated(evaluator, evaluator.supernet.space.sample(RANDOM, seed=0))]
-        print(replays(unchosen, arguments.orders, "random"), flush=True)
+        networks = evaluator.supernet.space.sample(RANDOM, seed=0)
+        path = arguments.out / f"{images}-unchosen.npz"
+        unchosen = Found.kept(path, partial(evaluated, evaluator, networks))
+        print(replays([unchosen], arguments.orders, "random"), flush=True)
 
 
 def trained(out: Path, epochs: float) -> Stages:
@@ -69,15 +73,18 @@ def trained(out: Path, epochs: float) -> Stages:
     return stages
 
 
-def searches(evaluator: Evaluator, arguments: argparse.Namespace) -> list[Found]:
+def searches(evaluator: Evaluator, arguments: argparse.Namespace, images: str) -> list[Found]:
     """All searches; gives those that evaluated every network on all images."""
-    races = {"complete": replace(Race(), rungs=()), "multi-fidelity": Race()}
+    races, sampler = {"complete": replace(Race(), rungs=()), "multi-fidelity": Race()}, arguments.sampler
     found = {
-        (name, seed): search(evaluator, race, arguments.evaluations, seed, arguments.sampler)
+        (name, seed): Found.kept(
+            arguments.out / f"{images}-{sampler}-{name}-{seed}.npz",
+            partial(search, evaluator, race, arguments.evaluations, seed, sampler),
+        )
         for seed in arguments.seeds
         for name, race in races.items()
     }
-    points = np.concatenate([np.stack([1 - one.accuracies, one.costs], axis=1) for one in found.values()])
+    points = np.concatenate([one.points for one in found.values()])
     ends = points.min(axis=0), points.max(axis=0)
     for (name, seed), one in found.items():
         _print(search=name, seed=seed, hypervolume=one.hypervolume(ends), **one.figures())
@@ -87,9 +94,7 @@ def searches(evaluator: Evaluator, arguments: argparse.Namespace) -> list[Found]
 def replays(searched: Sequence[Found], orders: int, name: str) -> str:
     """The rule on the networks of complete searches, with so many orders of the images each."""
     results = [
-        replay(np.stack(one.timed.hits), one.costs, Race(), np.random.default_rng(order))
-        for one in searched
-        for order in range(orders)
+        replay(one.hits, one.costs, Race(), np.random.default_rng(order)) for one in searched for order in range(orders)
     ]
     entering, wronged = (sum(getattr(one, what) for one in results) for what in ("entering", "wronged"))
     lost = [loss for one in results for loss in one.lost]

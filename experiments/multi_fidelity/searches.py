@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.evaluation import Evaluator
-from nas.search.fidelity import STOPPED, Bar, Hits, Race, Score
+from nas.search.fidelity import Bar, Hits, Race, Score
 from nas.search.journal import JournalStore
 from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, cheap_metrics, find
@@ -75,36 +75,71 @@ class Timed:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A finished search.
+    """Evaluated networks.
 
     Attributes:
-        accuracies: of all networks in the order of their trials, shape (n,).
+        accuracies: in the order of their trials, shape (n,).
         costs: MACs in millions, shape (n,).
-        complete: which networks saw all images, shape (n,).
-        timed: how they were evaluated.
+        seen: images that each was evaluated on, shape (n,).
+        recalibration: processor seconds of each, shape (n,).
+        validation: processor seconds of each, shape (n,).
+        hits: which images each classified correctly; those that it did not see count as wrong; shape (n, images).
     """
 
     accuracies: NDArray[np.float64]
     costs: NDArray[np.float64]
-    complete: NDArray[np.bool_]
-    timed: Timed
+    seen: NDArray[np.int64]
+    recalibration: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    hits: Hits
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which networks saw all images, shape (n,)."""
+        return np.asarray(self.seen == self.hits.shape[1])
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Error and cost of those networks."""
+        return np.stack([1 - self.accuracies, self.costs], axis=1)[self.complete]
 
     def figures(self) -> dict[str, Any]:
-        """For the table: shares of images, processor seconds and networks."""
-        total = len(self.timed.evaluator.task.validation)
+        """For the table: share of images, processor seconds and networks."""
         return {
             "networks": len(self.costs),
             "stopped": int((~self.complete).sum()),
-            "images": float(np.mean([len(hits) for hits in self.timed.hits])) / total,
-            "recalibration": sum(self.timed.recalibration),
-            "validation": sum(self.timed.validation),
+            "images": float(self.seen.mean()) / self.hits.shape[1],
+            "recalibration": float(self.recalibration.sum()),
+            "validation": float(self.validation.sum()),
         }
 
     def hypervolume(self, ends: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
         """Of the networks that saw all images, as a share of the box between the two ends (error, cost)."""
-        points = np.stack([1 - self.accuracies, self.costs], axis=1)[self.complete]
         best, worst = ends
-        return hypervolume((points - best) / (worst - best), np.ones(2))
+        return hypervolume((self.points - best) / (worst - best), np.ones(2))
+
+    @classmethod
+    def of(cls, accuracies: list[float], costs: list[float], timed: Timed) -> Found:
+        """What was evaluated by `timed`."""
+        total = len(timed.evaluator.task.validation)
+        return cls(
+            np.array(accuracies),
+            np.array(costs),
+            np.array([len(hits) for hits in timed.hits]),
+            np.array(timed.recalibration),
+            np.array(timed.validation),
+            np.stack([np.pad(hits, (0, total - len(hits))) for hits in timed.hits]),
+        )
+
+    @classmethod
+    def kept(cls, path: Path, make: Callable[[], Found]) -> Found:
+        """What is in a file, which is made when it is not there."""
+        if not path.exists():
+            temporary = path.with_suffix(".part.npz")
+            np.savez_compressed(temporary, **vars(make()))
+            temporary.rename(path)
+        with np.load(path) as stored:
+            return cls(**stored)
 
 
 def search(evaluator: Evaluator, race: Race, budget: int, seed: int, sampler: str) -> Found:
@@ -128,11 +163,9 @@ def search(evaluator: Evaluator, race: Race, budget: int, seed: int, sampler: st
         study = create_or_load(store, "study", objectives, {"seed": seed}, proposals)
         Worker(study, space, objectives, metrics, limits, evaluator.evaluate, store, race=timed).run(budget)
         found = evaluations(study)
-        trials = study.get_trials(deepcopy=False)
-    return Found(
-        np.array([evaluation.metrics[ACCURACY.name] for evaluation in found]),
-        np.array([evaluation.metrics[COST] for evaluation in found]),
-        np.array([STOPPED not in trial.user_attrs for trial in trials]),
+    return Found.of(
+        [evaluation.metrics[ACCURACY.name] for evaluation in found],
+        [evaluation.metrics[COST] for evaluation in found],
         timed,
     )
 
@@ -142,5 +175,4 @@ def evaluated(evaluator: Evaluator, networks: list[Architecture]) -> Found:
     timed = Timed(evaluator, replace(Race(), rungs=()))
     accuracies = [timed(network, Bar()).accuracy for network in networks]
     space = evaluator.supernet.space
-    costs = space.macs(space.codes(networks)) / 1e6
-    return Found(np.array(accuracies), costs, np.ones(len(networks), dtype=np.bool_), timed)
+    return Found.of(accuracies, (space.macs(space.codes(networks)) / 1e6).tolist(), timed)
