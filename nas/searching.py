@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from nas.files import write_json
 from nas.runs import Run
 from nas.search.claims import failures, summary
 from nas.search.encoding import distributions
-from nas.search.fidelity import HITS
+from nas.search.fidelity import HITS, Race
 from nas.search.fidelity import summary as stopped_summary
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
@@ -50,6 +51,8 @@ def make_worker(stages: Stages) -> Worker:
     """
     evaluate = stages.evaluator.evaluate  # before a study is made: without a trained supernet there is no search
     config = stages.config.search
+    risk = config.stopping_risk
+    race = None if risk is None else partial(stages.evaluator.race, race=Race(risk=risk))
     problem = Problem.of(stages.space, stages.objectives, stages.metrics, stages.limits)
     sampler = make_sampler(config.sampler.name, config.sampler.options, problem, stages.config.seed)
     identity = _identity(stages)
@@ -71,7 +74,7 @@ def make_worker(stages: Stages) -> Worker:
         stages.store,
         config.attempts,
         config.patience,
-        stages.evaluator.race if config.multi_fidelity else None,
+        race,
     )
 
 
@@ -103,7 +106,7 @@ def _identity(stages: Stages) -> dict[str, Any]:
         "objectives": [[m.name, m.direction, m.unit] for m in stages.objectives],
         "limits": [str(limit) for limit in stages.limits],
         "sampler": plain(config.search.sampler.model_dump()),
-        "multi-fidelity": config.search.multi_fidelity,
+        "stopping risk": config.search.stopping_risk,
         "seed": config.seed,
     }
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=12)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--evaluations", type=int, default=120)
+    parser.add_argument("--risks", nargs="*", type=float, default=[0.01, 0.5], help="of stopping, in the searches")
     parser.add_argument("--sampler", default="screened")
     parser.add_argument("--images", nargs="*", choices=["validation", "test"], default=["validation", "test"])
     parser.add_argument("--orders", type=int, default=100, help="of the images, in the simulation")
@@ -75,10 +75,11 @@ def trained(out: Path, epochs: float) -> Stages:
 
 def searches(evaluator: Evaluator, arguments: argparse.Namespace, images: str) -> list[Found]:
     """All searches; gives those that evaluated every network on all images."""
-    races, sampler = {"complete": replace(Race(), rungs=()), "multi-fidelity": Race()}, arguments.sampler
+    races, sampler = {"complete": Race(rungs=())}, arguments.sampler
+    races |= {f"risk {risk:g}": Race(risk=risk) for risk in arguments.risks}
     found = {
         (name, seed): Found.kept(
-            arguments.out / f"{images}-{sampler}-{name}-{seed}.npz",
+            arguments.out / f"{images}-{sampler}-{name.replace(' ', '-')}-{seed}.npz",
             partial(search, evaluator, race, arguments.evaluations, seed, sampler),
         )
         for seed in arguments.seeds

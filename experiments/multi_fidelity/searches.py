@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -172,7 +172,7 @@ def search(evaluator: Evaluator, race: Race, budget: int, seed: int, sampler: st
 
 def evaluated(evaluator: Evaluator, networks: list[Architecture]) -> Found:
     """Networks that no search chose, on all images."""
-    timed = Timed(evaluator, replace(Race(), rungs=()))
+    timed = Timed(evaluator, Race(rungs=()))
     accuracies = [timed(network, Bar()).accuracy for network in networks]
     space = evaluator.supernet.space
     return Found.of(accuracies, (space.macs(space.codes(networks)) / 1e6).tolist(), timed)

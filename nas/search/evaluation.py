@@ -88,10 +88,16 @@ class Evaluator:
         """Validation accuracy, 0..1."""
         return self.accuracy(self.network(architecture), architecture)
 
-    def race(self, architecture: Architecture, bar: Bar) -> Score:
-        """Validation accuracy; an estimate from part of the images as soon as these show that it is below `bar`."""
+    def race(self, architecture: Architecture, bar: Bar, race: Race | None = None) -> Score:
+        """Validation accuracy; an estimate from part of the images as soon as these show that it is below `bar`.
+
+        Args:
+            architecture: of the network.
+            bar: that it must reach.
+            race: when it is decided, and how surely; by default as `Race` says.
+        """
         hits = self.hits(self.network(architecture), architecture)
-        return Race().run(hits, len(self.task.validation), bar)
+        return (race or Race()).run(hits, len(self.task.validation), bar)
 
     def _batches(self, split: Split, size: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of a split at a size, kept from the first time on if there is room for all of them."""

@@ -28,9 +28,6 @@ STOPPED, HITS = "stopped", "hits"
 #: Shares of the images after which it is decided whether to go on.
 RUNGS = (1 / 8, 1 / 4, 1 / 2)
 
-#: A network that would enter the front is evaluated to the end with at least this probability.
-CONFIDENCE = 0.99
-
 
 def is_complete(trial: FrozenTrial) -> bool:
     """Whether a finished trial's network saw all images."""
@@ -184,11 +181,11 @@ class Race:
 
     Attributes:
         rungs: shares of the images after which it is decided, rising; without any all networks see all images.
-        confidence: probability with which a network that would enter the front is evaluated to the end.
+        risk: probability, at most, with which a network that would enter the front is stopped, over all rungs.
     """
 
     rungs: Sequence[float] = RUNGS
-    confidence: float = CONFIDENCE
+    risk: float = 0.01
 
     def run(self, batches: Iterable[Hits], total: int, bar: Bar) -> Score:
         """Read batches until the network is hopeless, or to the end.
@@ -199,7 +196,7 @@ class Race:
             bar: that the network must reach.
         """
         hits = np.zeros(0, dtype=np.bool_)
-        risk, ahead = (1 - self.confidence) / max(1, len(self.rungs)), list(self.rungs)
+        risk, ahead = self.risk / max(1, len(self.rungs)), list(self.rungs)
         for batch in batches:
             hits = np.concatenate([hits, batch])
             if not ahead or len(hits) < ahead[0] * total or len(hits) == total:

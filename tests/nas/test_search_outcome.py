@@ -48,7 +48,7 @@ def test_front_and_hypervolume_are_told(search: Callable[..., str]) -> None:
 
 def test_stopped_evaluations_are_told(search: Callable[..., str]) -> None:
     overrides = ("search.objectives=[accuracy,macs_m]", "search.evaluations=14")
-    lines = search(*overrides, "search.multi_fidelity=true").splitlines()
+    lines = search(*overrides, "search.stopping_risk=0.01").splitlines()
     (line,) = [line for line in lines if "stopped early" in line]
     assert re.fullmatch(
         r"\d+ of 14 networks were stopped early, as they could not enter the front: "

@@ -46,7 +46,7 @@ def test_estimates_are_not_taken_over(finished: Path, trained: Path, tmp_path: P
     """Neither for what a network must beat: which images each of the others got right is taken over with it."""
     staged = tmp_path / "staged"
     shutil.copytree(trained, staged)
-    options = (ACCURATE, "search.multi_fidelity=true")
+    options = (ACCURATE, "search.stopping_risk=0.01")
     known = nas.search(TINY, f"directory={staged}", "search.evaluations=14", *options)
     whole = [one for one in known if one.complete]
     assert 0 < len(whole) < len(known)

@@ -19,7 +19,6 @@ from optuna.trial import FrozenTrial, TrialState
 from synthetic_search import fork, make_worker, synthetic_accuracy, trial_table
 
 from nas.search.fidelity import (
-    CONFIDENCE,
     HITS,
     RUNGS,
     STOPPED,
@@ -114,7 +113,7 @@ def test_a_network_that_is_hardly_better_is_hardly_ever_stopped() -> None:
         own, rival = a_pair(151, 150, 2000, rng)
         score = Race().run(in_batches(own, 50), 2000, Bar(float(rival.mean()), 0, rival))
         stopped += STOPPED in score.attributes
-    risk = 1 - CONFIDENCE
+    risk = Race().risk
     assert stopped / draws <= risk + 2 * math.sqrt(risk / draws)
 
 
