@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 
 from experiments.multi_fidelity.searches import Found, evaluated, search, with_test_images
-from experiments.multi_fidelity.simulation import replay
+from experiments.multi_fidelity.simulation import as_if, replay
 from nas.config import load
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
@@ -30,7 +32,7 @@ from nas.search.fidelity import Race
 from nas.stages import Stages
 
 CONFIG = Path(__file__).parents[1] / "cifar10" / "config.yaml"
-RANDOM = 200
+RANDOM = 80
 
 
 def main() -> None:
@@ -42,8 +44,10 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=120)
     parser.add_argument("--risks", nargs="*", type=float, default=[0.01, 0.5], help="of stopping, in the searches")
     parser.add_argument("--sampler", default="screened")
-    parser.add_argument("--images", nargs="*", choices=["validation", "test"], default=["validation", "test"])
-    parser.add_argument("--orders", type=int, default=100, help="of the images, in the simulation")
+    parser.add_argument("--images", nargs="*", choices=["validation", "test"], default=["test"])
+    parser.add_argument("--orders", type=int, default=5, help="of the images, in the replays")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[2500, 5000, 50000], help="images, in the replays")
+    parser.add_argument("--replayed", nargs="*", type=float, default=[0.01, 0.1, 0.5], help="risks, in the replays")
     parser.add_argument("--out", type=Path, default=Path("runs/multi_fidelity"))
     arguments = parser.parse_args()
     if not arguments.data:
@@ -57,11 +61,11 @@ def main() -> None:
         evaluator = Evaluator(stages.supernet, task, stages.config.search.recalibration_images)
         print(f"{len(task.validation)} images, sampler {arguments.sampler}", flush=True)
         searched = searches(evaluator, arguments, images)
-        print(replays(searched, arguments.orders, "searched"), flush=True)
+        replays("searched", searched, arguments)
         networks = evaluator.supernet.space.sample(RANDOM, seed=0)
         path = arguments.out / f"{images}-unchosen.npz"
         unchosen = Found.kept(path, partial(evaluated, evaluator, networks))
-        print(replays([unchosen], arguments.orders, "random"), flush=True)
+        replays("random", [unchosen], arguments)
 
 
 def trained(out: Path, epochs: float) -> Stages:
@@ -92,24 +96,27 @@ def searches(evaluator: Evaluator, arguments: argparse.Namespace, images: str) -
     return [one for (name, _), one in found.items() if name == "complete"]
 
 
-def replays(searched: Sequence[Found], orders: int, name: str) -> str:
-    """The rule on the networks of complete searches, with so many orders of the images each."""
-    results = [
-        replay(one.hits, one.costs, Race(), np.random.default_rng(order)) for one in searched for order in range(orders)
-    ]
-    entering, wronged = (sum(getattr(one, what) for one in results) for what in ("entering", "wronged"))
-    lost = [loss for one in results for loss in one.lost]
-    return json.dumps(
-        {
-            "replayed": name,
-            "orders": len(results),
-            "images": round(float(np.mean([one.images for one in results])), 4),
-            "stopped": round(float(np.mean([one.stopped for one in results])), 4),
-            "entering": entering,
-            "wronged": wronged,
-            "median lost": round(float(np.median(lost)), 5) if lost else None,
-        }
-    )
+def replays(name: str, searched: Sequence[Found], arguments: argparse.Namespace) -> None:
+    """The rule on completely evaluated networks, with several orders of the images, on fewer and on more images."""
+    for images, risk in product(arguments.sizes, arguments.replayed):
+        results = [
+            replay(as_if(one.hits, images), one.costs, Race(risk=risk), np.random.default_rng(order))
+            for one in searched
+            for order in range(arguments.orders)
+        ]
+        figures = np.array([astuple(one) for one in results])
+        evaluated, stopped, entering, wronged, hypervolume = figures.mean(axis=0).tolist()
+        _print(
+            replayed=name,
+            of=images,
+            risk=risk,
+            replays=len(results),
+            images=evaluated,
+            stopped=stopped,
+            entering=entering,
+            wronged=wronged / entering,
+            hypervolume=hypervolume,
+        )
 
 
 def _print(**figures: Any) -> None:
