@@ -139,6 +139,8 @@ class SearchConfig(_Section):
     latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
     finds the networks that are predicted too favourably.
 
+    With a `stopping_risk` a network is evaluated on part of the validation images first, and on the rest only while it
+    can still enter the front; a network that would enter it is stopped at most with that probability.
     The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
     `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what
     it evaluated is known from the start, with the metrics of this run's devices, and costs nothing of `evaluations`.
@@ -152,6 +154,7 @@ class SearchConfig(_Section):
     evaluations: Positive = 100
     sampler: SamplerConfig = SamplerConfig()
     recalibration_images: Positive = 500
+    stopping_risk: Annotated[float, Field(gt=0, lt=1)] | None = None
     attempts: Positive = 3
     patience: Positive | None = None
     warm_start: str | None = None

@@ -16,6 +16,8 @@ from nas.runs import Run
 from nas.search import engines
 from nas.search.claims import failures, summary
 from nas.search.encoding import distributions
+from nas.search.fidelity import HITS, Race
+from nas.search.fidelity import summary as stopped_summary
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
@@ -47,9 +49,10 @@ def make_worker(stages: Stages) -> Worker:
     Raises:
         UsageError: when there is no trained supernet, or the study was made for something else.
     """
-    # Before a study is made: without a trained supernet there is no search.
-    engine = engines.make(stages.config.engine, stages.evaluator, stages.config.threads)
     config = stages.config.search
+    race = None if config.stopping_risk is None else Race(risk=config.stopping_risk)
+    # Before a study is made: without a trained supernet there is no search.
+    engine = engines.make(stages.config.engine, stages.evaluator, stages.config.threads, race)
     problem = Problem.of(stages.space, stages.objectives, stages.metrics, stages.limits)
     sampler = make_sampler(config.sampler.name, config.sampler.options, problem, stages.config.seed)
     identity = _identity(stages)
@@ -71,6 +74,7 @@ def make_worker(stages: Stages) -> Worker:
         stages.store,
         config.attempts,
         config.patience,
+        race is not None,
     )
 
 
@@ -79,6 +83,8 @@ def say_outcome(stages: Stages, study: Study) -> None:
     config = stages.config.search
     trials, failed = study.get_trials(deepcopy=False), failures(study)
     found = len(evaluated(trials))
+    if stopped := stopped_summary(evaluated(trials)):
+        stages.reporter.say(stopped)
     if failed:
         stages.reporter.say(summary(failed))
     if found < config.evaluations:
@@ -100,6 +106,7 @@ def _identity(stages: Stages) -> dict[str, Any]:
         "objectives": [[m.name, m.direction, m.unit] for m in stages.objectives],
         "limits": [str(limit) for limit in stages.limits],
         "sampler": plain(config.search.sampler.model_dump()),
+        "stopping risk": config.search.stopping_risk,
         "seed": config.seed,
     }
 
@@ -165,6 +172,7 @@ class _WarmStart:
                 ARCHITECTURE: architecture.to_json(),
                 METRICS: found,
                 WARM_START: {"run": self.run, "trial": trial.number},
+                **{name: value for name, value in trial.user_attrs.items() if name == HITS},
             },
             system_attrs=self.sampler.known_attributes(),
         )

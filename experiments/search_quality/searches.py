@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from experiments.search_quality.task import OfMany, Task, Values
 from nas.progress import Advance
 from nas.search.engines import LocalEvaluation
+from nas.search.fidelity import Bar, Score
 from nas.search.journal import JournalStore
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric
@@ -93,12 +94,12 @@ class Evaluate:
     def __init__(self, task: Task) -> None:
         self.task, self.cpu_s = task, 0.0
 
-    def __call__(self, architecture: Architecture) -> float:
+    def __call__(self, architecture: Architecture, bar: Bar | None = None) -> Score:
         """Accuracy of one network."""
         start = time.process_time()
         accuracy = float(self.task.accuracy(self.task.space.codes([architecture]))[0])
         self.cpu_s += time.process_time() - start
-        return accuracy
+        return Score(accuracy)
 
 
 def search(task: Task, plan: Plan, seed: int, advance: Advance | None = None) -> Trace:

@@ -18,7 +18,7 @@ def select(
     A limit on a latency is compared with the upper end of the predicted interval.
 
     Args:
-        evaluations: to choose from.
+        evaluations: to choose from; those that did not see all images are left out.
         limits: that must be kept.
         order: metrics and which way is better; each decides between networks that are equal in those before it, and
             at last the one that was evaluated first is taken.
@@ -26,6 +26,7 @@ def select(
     Raises:
         CheckFailed: when no network keeps all limits; the message tells how near the nearest one comes.
     """
+    evaluations = [evaluation for evaluation in evaluations if evaluation.complete]
     if not evaluations:
         raise CheckFailed("no network was evaluated yet; 'nas search' does it")
     kept = [e for e in evaluations if all(limit.missed_by(e.metrics) <= 0 for limit in limits)]

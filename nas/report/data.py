@@ -142,9 +142,19 @@ class ReportData:
         return np.array([evaluation.feasible for evaluation in self.evaluations], dtype=bool)
 
     @cached_property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which evaluations saw all images, shape (evaluations,)."""
+        return np.array([evaluation.complete for evaluation in self.evaluations], dtype=bool)
+
+    @cached_property
+    def eligible(self) -> NDArray[np.bool_]:
+        """Which evaluations keep all limits and saw all images, shape (evaluations,): these may be on the front."""
+        return self.feasible & self.complete
+
+    @cached_property
     def on_front(self) -> NDArray[np.bool_]:
         """Which evaluations are on the Pareto front, shape (evaluations,)."""
-        return pareto_front(self.values, self.directions, self.feasible)
+        return pareto_front(self.values, self.directions, self.eligible)
 
     @cached_property
     def front(self) -> tuple[Evaluation, ...]:

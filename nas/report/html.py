@@ -117,10 +117,11 @@ def _sections(data: ReportData) -> list[tuple[str, str, str]]:
 
 
 def _summary(data: ReportData) -> str:
-    feasible = int(data.feasible.sum())
+    feasible, stopped = int(data.feasible.sum()), int((~data.complete).sum())
     search = [
         ("evaluated networks", f"{len(data.evaluations):,}"),
         ("within all limits", f"{feasible:,}"),
+        *([("stopped early, before all images", f"{stopped:,}")] if stopped else []),
         ("on the front", f"{len(data.front):,}"),
         ("objectives", ", ".join(f"{o.direction} {labels.objective_metric(o).text}" for o in data.objectives)),
     ]
@@ -193,7 +194,7 @@ def _network(data: ReportData, evaluation: Evaluation, choices: str) -> _Markup:
 
 
 def _progress(data: ReportData) -> str:
-    if not data.feasible.any():
+    if not data.eligible.any():
         return ""
     caption = (
         "The volume that the networks found so far dominate, of the box between the best value of each objective and a "

@@ -58,7 +58,7 @@ def front_figure(data: ReportData, x: Objective, y: Objective) -> go.Figure:
         [evaluation.metrics for evaluation in data.evaluations],
     )
     figure = _figure(460, x_metric.title, y_metric.title)
-    edge = np.flatnonzero(pareto_front(points, (x.direction, y.direction), data.feasible))
+    edge = np.flatnonzero(pareto_front(points, (x.direction, y.direction), data.eligible))
     edge = edge[np.lexsort((shown[edge, 1], shown[edge, 0]))]
     figure.add_scatter(
         x=shown[edge, 0],
@@ -72,8 +72,13 @@ def front_figure(data: ReportData, x: Objective, y: Objective) -> go.Figure:
         ("misses a limit", ~data.feasible, {"symbol": "x-thin", "size": 7, "line": {"color": _GREY, "width": 1.5}}),
         (
             "dominated",
-            data.feasible & ~data.on_front,
+            data.eligible & ~data.on_front,
             {"symbol": "circle", "size": 7, "color": _SKY, "opacity": 0.75},
+        ),
+        (
+            "stopped early, estimated",
+            data.feasible & ~data.complete,
+            {"symbol": "circle-open", "size": 7, "color": _SKY, "opacity": 0.75},
         ),
         (
             "on the front",
@@ -139,12 +144,12 @@ def _draw_limits(figure: go.Figure, data: ReportData, x: Metric, y: Metric) -> N
 def progress_figure(data: ReportData) -> go.Figure:
     """Hypervolume after each evaluation, as a share of the box from the reference point to the best value of each
     objective."""
-    feasible = data.values[data.feasible]
+    feasible = data.values[data.eligible]
     reference = reference_point(feasible, data.directions)
     best = np.where(
         [direction == "maximize" for direction in data.directions], feasible.max(axis=0), feasible.min(axis=0)
     )
-    history = hypervolume_history(data.values, data.directions, reference, data.feasible)
+    history = hypervolume_history(data.values, data.directions, reference, data.eligible)
     share = 100 * history / np.prod(np.abs(best - reference))
     figure = _figure(340, "evaluations", "hypervolume, % of the box")
     figure.add_scatter(

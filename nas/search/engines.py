@@ -9,14 +9,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from nas.search.fidelity import Bar, Race, Score
 from search_spaces import Architecture
 from search_spaces.space import nearest
 
 if TYPE_CHECKING:
     from nas.search.evaluation import Evaluator
 
-#: The accuracy (0..1) of a network, or what was raised in its place.
-Outcome = Callable[[], float]
+#: Evaluates a network: on all images, or when it is given what the network must reach, as far as it can.
+Evaluate = Callable[[Architecture, Bar | None], Score]
+
+#: The score of a network, or what was raised in its place.
+Outcome = Callable[[], Score]
 
 
 class Interrupted(Exception):
@@ -38,12 +42,13 @@ class EvaluationEngine(ABC):
         """
 
     @abstractmethod
-    def begin(self, number: int, architecture: Architecture) -> None:
+    def begin(self, number: int, architecture: Architecture, bar: Bar | None = None) -> None:
         """Evaluate a network, for which there is room.
 
         Args:
             number: names the evaluation.
             architecture: of the network.
+            bar: what it must reach, where evaluations are raced.
         """
 
     @abstractmethod
@@ -63,27 +68,27 @@ class LocalEvaluation(EvaluationEngine):
     """Evaluates in this process, one network at a time.
 
     Args:
-        evaluate: accuracy of an architecture, 0..1.
+        evaluate: one network.
     """
 
-    def __init__(self, evaluate: Callable[[Architecture], float]) -> None:
+    def __init__(self, evaluate: Evaluate) -> None:
         self.evaluate = evaluate
-        self._begun: list[tuple[int, Architecture]] = []
+        self._begun: list[tuple[int, Architecture, Bar | None]] = []
 
     def room(self, left: int) -> bool:
         """Whether none is begun."""
         return not self._begun
 
-    def begin(self, number: int, architecture: Architecture) -> None:
+    def begin(self, number: int, architecture: Architecture, bar: Bar | None = None) -> None:
         """Keep it until the outcome is asked for."""
-        self._begun.append((number, architecture))
+        self._begun.append((number, architecture, bar))
 
     def ended(self, seconds: float) -> Sequence[tuple[int, Outcome]]:
         """The evaluation that was begun; its outcome takes the time."""
         if not self._begun:
             time.sleep(seconds)
         begun, self._begun = self._begun, []
-        return [(number, partial(self.evaluate, architecture)) for number, architecture in begun]
+        return [(number, partial(self.evaluate, architecture, bar)) for number, architecture, bar in begun]
 
     def close(self) -> None:
         """Forget what was begun."""
@@ -91,12 +96,12 @@ class LocalEvaluation(EvaluationEngine):
 
 
 class _Factory(Protocol):
-    def __call__(self, evaluator: Evaluator, threads: int | None) -> EvaluationEngine: ...
+    def __call__(self, evaluator: Evaluator, threads: int | None, race: Race | None) -> EvaluationEngine: ...
 
 
-def local(evaluator: Evaluator, threads: int | None) -> EvaluationEngine:
+def local(evaluator: Evaluator, threads: int | None, race: Race | None) -> EvaluationEngine:
     """Evaluations in this process, whose threads are set already."""
-    return LocalEvaluation(evaluator.evaluate)
+    return LocalEvaluation(partial(evaluator.score, race=race))
 
 
 #: Module and function that makes each engine; a module is imported when its engine is asked for.
@@ -108,13 +113,14 @@ def names() -> list[str]:
     return sorted(_ENGINES)
 
 
-def make(name: str, evaluator: Evaluator, threads: int | None) -> EvaluationEngine:
+def make(name: str, evaluator: Evaluator, threads: int | None, race: Race | None = None) -> EvaluationEngine:
     """The engine `name`.
 
     Args:
         name: one of `names`.
         evaluator: gives the accuracy of networks.
         threads: of each evaluation, where the configuration says how many.
+        race: how evaluations that are given a bar are raced.
 
     Raises:
         ValueError: when there is none of that name; the message names the nearest one.
@@ -124,4 +130,4 @@ def make(name: str, evaluator: Evaluator, threads: int | None) -> EvaluationEngi
         raise ValueError(f"there is no engine {name!r}{nearest(name, names())}; there are {', '.join(names())}")
     module, _, function = _ENGINES[name].partition(":")
     factory: _Factory = getattr(importlib.import_module(module), function)
-    return factory(evaluator, threads)
+    return factory(evaluator, threads, race)

@@ -12,7 +12,8 @@ from typing import Any
 
 from latency_predictors.devices.ray_cluster import ATTEMPTS, connected, first_line, import_ray, told
 from latency_predictors.devices.transports import DeviceError
-from nas.search.engines import EvaluationEngine, Interrupted, Outcome
+from nas.search.engines import Evaluate, EvaluationEngine, Interrupted, Outcome
+from nas.search.fidelity import Bar, Score
 from search_spaces import Architecture
 
 
@@ -21,11 +22,11 @@ class Recipe:
     """How a process of a node comes to evaluate networks.
 
     Attributes:
-        load: a function that the nodes can import; gives what evaluates an architecture.
+        load: a function that the nodes can import; gives what evaluates a network.
         arguments: of `load`; they are sent to each node once. Arrays are read-only there, and shared by its processes.
     """
 
-    load: Callable[..., Callable[[Architecture], float]]
+    load: Callable[..., Evaluate]
     arguments: Mapping[str, Any]
 
 
@@ -63,10 +64,10 @@ class RayEvaluation(EvaluationEngine):
         self._pool.fit(left)
         return bool(self._pool.idle)
 
-    def begin(self, number: int, architecture: Architecture) -> None:
+    def begin(self, number: int, architecture: Architecture, bar: Bar | None = None) -> None:
         """Send it to an idle process."""
         assert self._pool is not None, "there was no room"
-        self._pool.begin(number, architecture)
+        self._pool.begin(number, architecture, bar)
 
     def ended(self, seconds: float) -> Sequence[tuple[int, Outcome]]:
         """As for `EvaluationEngine.ended`; may come back early when a process became ready."""
@@ -88,13 +89,13 @@ class _Evaluating:
         """Id of the node, and name of the machine."""
         return {"node": import_ray().get_runtime_context().get_node_id(), "host": socket.gethostname()}
 
-    def load(self, load: Callable[..., Callable[[Architecture], float]], arguments: Mapping[str, Any]) -> None:
+    def load(self, load: Callable[..., Evaluate], arguments: Mapping[str, Any]) -> None:
         """Make it ready."""
         self._evaluate = load(**arguments)
 
-    def accuracy(self, architecture: str) -> float:
+    def score(self, architecture: str, bar: Bar | None) -> Score:
         """Of one network, whose architecture is given as JSON."""
-        return self._evaluate(Architecture.from_json(architecture))
+        return self._evaluate(Architecture.from_json(architecture), bar)
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,10 @@ class _Pool:
         for reference in list(self._loading)[: max(0, size - wanted)]:
             self._ray.kill(self._loading.pop(reference))
 
-    def begin(self, number: int, architecture: Architecture) -> None:
+    def begin(self, number: int, architecture: Architecture, bar: Bar | None) -> None:
         """Give a network to the process that is idle for the longest time, so that an error is tried again elsewhere."""
         process = self.idle.pop(0)
-        self._busy[process.actor.accuracy.remote(architecture.to_json())] = number, process
+        self._busy[process.actor.score.remote(architecture.to_json(), bar)] = number, process
 
     def ended(self, seconds: float) -> list[tuple[int, Outcome]]:
         """See `EvaluationEngine.ended`."""
@@ -199,14 +200,14 @@ class _Pool:
     def _outcome(self, reference: Any, number: int, process: _Process) -> tuple[int, Outcome]:
         errors = self._ray.exceptions
         try:
-            accuracy = self._ray.get(reference)
+            score = self._ray.get(reference)
         except errors.RayTaskError as error:
             self.idle.append(process)
             return number, partial(_fail, error.cause)
         except errors.RayError as error:
             return number, partial(_fail, self._loss(process, error))
         self.idle.append(process)
-        return number, lambda: accuracy
+        return number, lambda: score
 
     def _loss(self, process: _Process, error: Exception) -> Exception:
         """Why a process is lost: through the network that it evaluated, as it seems, or with its node."""
@@ -220,7 +221,7 @@ class _Pool:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
 
-def _fail(error: Exception) -> float:
+def _fail(error: Exception) -> Score:
     raise error
 
 

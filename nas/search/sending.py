@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch import Tensor
 
 import search_spaces
 from nas.memory import keep_freed_memory
+from nas.search.engines import Evaluate
 from nas.search.evaluation import Evaluator
+from nas.search.fidelity import Race
 from nas.search.ray_evaluation import RayEvaluation, Recipe
 from nas.tasks import ImageClassification, Split
-from nas.tasks.image_classification import correct
+from nas.tasks.image_classification import hits, image_order
 from nas.tasks.image_data import ImageSet
 from nas.tasks.normalisation import Normalisation
 from nas.tasks.task import Batches, DataError
-from search_spaces import Architecture
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class SentTask:
     validation: ImageSet
     normalisation: Normalisation
 
-    def batches(self, split: Split, batch_size: int) -> Batches:
-        """The validation images in their stored order.
+    def batches(self, split: Split, batch_size: int, *, shuffled: bool = False) -> Batches:
+        """The validation images in their stored order; `shuffled`, in the random one of `ImageClassification`.
 
         Raises:
             DataError: when another split is wanted.
         """
         if split != "validation":
             raise DataError(f"the {split} images were not sent")
-        for rows in torch.split(torch.arange(len(self.validation)), batch_size):
+        for rows in torch.split(image_order(len(self.validation), shuffled=shuffled), batch_size):
             yield self.normalisation(self.validation.images[rows]), self.validation.labels[rows]
 
     def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
@@ -56,18 +58,18 @@ class SentTask:
         for batch in self.recalibration:
             yield batch, torch.zeros(0, dtype=torch.int64)
 
-    def correct(self, logits: Tensor, target: Tensor) -> int:
-        """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
-        return correct(logits, target)
+    def hits(self, logits: Tensor, target: Tensor) -> Tensor:
+        """For which rows of the logits (n, classes) the largest is that of the target (n,); bool (n,)."""
+        return hits(logits, target)
 
 
-def ray_evaluation(evaluator: Evaluator, threads: int | None) -> RayEvaluation:
+def ray_evaluation(evaluator: Evaluator, threads: int | None, race: Race | None) -> RayEvaluation:
     """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1."""
     cpus = threads or 1
-    return RayEvaluation(Recipe(received, parts(evaluator, cpus)), cpus)
+    return RayEvaluation(Recipe(received, parts(evaluator, cpus, race)), cpus)
 
 
-def parts(evaluator: Evaluator, threads: int) -> dict[str, Any]:
+def parts(evaluator: Evaluator, threads: int, race: Race | None = None) -> dict[str, Any]:
     """The arguments of `received`."""
     task, space = evaluator.task, evaluator.supernet.space
     if not isinstance(task, ImageClassification):
@@ -83,6 +85,7 @@ def parts(evaluator: Evaluator, threads: int) -> dict[str, Any]:
         "normalisation": {"mean": list(task.mean), "std": list(task.std)},
         "batch_size": evaluator.batch_size,
         "threads": threads,
+        "race": race,
     }
 
 
@@ -96,7 +99,8 @@ def received(
     normalisation: Mapping[str, Sequence[float]],
     batch_size: int,
     threads: int,
-) -> Callable[[Architecture], float]:
+    race: Race | None,
+) -> Evaluate:
     """What evaluates networks as the evaluator did that was taken apart, in a process of another host.
 
     Args:
@@ -109,6 +113,7 @@ def received(
         normalisation: mean and standard deviation of each channel.
         batch_size: of the validation.
         threads: of torch.
+        race: how evaluations that are given a bar are raced.
 
     Raises:
         ValueError: when this process has another release, or does not know the space.
@@ -125,7 +130,7 @@ def received(
     supernet.load_state_dict(load(weights.tobytes()))
     drawn = [torch.tensor(batch) for batch in recalibration]  # copied: modules in training mode may write to them
     task = SentTask(drawn, ImageSet(_shared(images), _shared(labels)), Normalisation(**normalisation))
-    return Evaluator(supernet, task, batch_size=batch_size).evaluate
+    return partial(Evaluator(supernet, task, batch_size=batch_size).score, race=race)
 
 
 def _shared(array: NDArray[Any]) -> Tensor:

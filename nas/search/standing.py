@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.search.fidelity import is_complete
 from nas.search.pareto import hypervolume, nondominated
 from nas.search.warm_start import WARM_START
 
@@ -27,7 +28,7 @@ class Standing:
 
     Attributes:
         evaluated: networks that the search evaluated itself.
-        front: networks on the Pareto front, among those that keep all limits.
+        front: networks on the Pareto front, among those that keep all limits and saw all images.
         hypervolume: of the front, as a share of the box that all evaluated networks span (0..1); the corner of its
             worst values lies a tenth of its size further out, so that the ends of the front count.
     """
@@ -75,8 +76,9 @@ def idle_batches(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirect
 
 
 def _minimised(done: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> tuple[Values, NDArray[np.bool_]]:
-    """Values with signs that make less better, shape (n, objectives), and which of them keep all limits."""
+    """Values with signs that make less better, shape (n, objectives), and which of them may be on the front: they are of
+    networks that saw all images, and keep all limits."""
     signs = np.array([1.0 if direction == StudyDirection.MINIMIZE else -1.0 for direction in directions])
     values = signs * np.array([trial.values for trial in done], dtype=float).reshape(-1, len(signs))
-    kept = [all(value <= 0 for value in trial.constraints.values()) for trial in done]
+    kept = [is_complete(trial) and all(value <= 0 for value in trial.constraints.values()) for trial in done]
     return values, np.array(kept, dtype=bool)

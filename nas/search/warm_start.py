@@ -9,6 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import UsageError
+from nas.search.fidelity import is_complete
 
 #: Attribute of the study (which trials of which run), and of each trial that was taken over.
 WARM_START = "warm start"
@@ -44,7 +45,7 @@ def check_same_supernet(run: str, theirs: Mapping[str, Any], ours: Mapping[str, 
 
 
 def take_over(study: Study, run: str, source: Callable[[], Study], known: Callable[[FrozenTrial], FrozenTrial]) -> int:
-    """Add the finished trials of another study to a new one; for `Lease.exclusively`.
+    """Add the finished trials of another study, whose networks saw all images, to a new one; for `Lease.exclusively`.
 
     What is added is decided once and written into the study, so that a killed process is followed by one that adds
     the rest, and a run that has them all needs the other one no more.
@@ -62,7 +63,8 @@ def take_over(study: Study, run: str, source: Callable[[], Study], known: Callab
     present = len(study.get_trials(deepcopy=False))
     if planned is not None and present >= len(planned["trials"]):
         return 0
-    theirs = {t.number: t for t in source().get_trials(deepcopy=False, states=[TrialState.COMPLETE])}
+    finished = source().get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    theirs = {trial.number: trial for trial in finished if is_complete(trial)}
     if planned is None:
         planned = {"run": run, "trials": sorted(theirs)}
         study.set_user_attr(WARM_START, planned)

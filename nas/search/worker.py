@@ -18,6 +18,7 @@ from nas.progress import Advance
 from nas.search.claims import Claims, Failure
 from nas.search.encoding import distributions, trial_codes
 from nas.search.engines import EvaluationEngine, Interrupted, Outcome
+from nas.search.fidelity import STOPPED, Bar, bar_of
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric, record
 from nas.search.queue import PROPOSAL, refill
@@ -53,6 +54,7 @@ class Worker:
         store: that gives the leases, and holds the study.
         attempts: how often the evaluation of a network is begun before the network has failed.
         patience: batches without a gain of hypervolume after which the search ends; `None` for the budget alone.
+        racing: whether each network is evaluated only as far as it can still enter the front, not on all images.
     """
 
     study: Study
@@ -64,6 +66,7 @@ class Worker:
     store: StudyStore
     attempts: int = 3
     patience: int | None = None
+    racing: bool = False
 
     def run(self, budget: int, progress: Advance | None = None) -> None:
         """Evaluate until the study has `budget` evaluated networks, or the space has no more to offer.
@@ -98,7 +101,7 @@ class Worker:
             trial, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget))
             if trial is not None:
                 begun[trial.number] = trial
-                self.engine.begin(trial.number, self._architecture(trial))
+                self.engine.begin(trial.number, self._architecture(trial), self._bar(trial))
             if progress is not None:
                 standing = Standing.of(trials, self.study.directions)
                 progress(standing.evaluated, budget, str(standing))
@@ -162,7 +165,7 @@ class Worker:
         """Tell the study what an evaluation gave, also when that is nothing."""
         exclusively = claims.lease.exclusively
         try:
-            found = self._found(trial, outcome)
+            found, attributes = self._found(trial, outcome)
         except Interrupted:
             exclusively(lambda: claims.give_back(trial))
             return None
@@ -170,29 +173,39 @@ class Worker:
             failure = Failure.of(error)
             exclusively(lambda: claims.failed(trial, failure))
             return failure
-        exclusively(lambda: self._tell(claims, trial, found))
+        exclusively(lambda: self._tell(claims, trial, found, attributes))
         return None
 
-    def _found(self, trial: Trial, outcome: Outcome) -> dict[str, float]:
-        """All metrics of a trial's network.
+    def _found(self, trial: Trial, outcome: Outcome) -> tuple[dict[str, float], Mapping[str, Any]]:
+        """All metrics of a trial's network, and further attributes of the trial.
 
         Raises:
             Interrupted: when its evaluation came to no end.
             FloatingPointError: when one is not finite.
         """
-        found = {ACCURACY.name: outcome(), **record(self.metrics, trial_codes(self.space, trial.params))[0]}
+        score = outcome()
+        found = {ACCURACY.name: score.accuracy, **record(self.metrics, trial_codes(self.space, trial.params))[0]}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")
-        return found
+        return found, score.attributes
 
-    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float]) -> None:
+    def _bar(self, trial: Trial) -> Bar | None:
+        """What the network must reach to enter the front, where evaluations are raced."""
+        if not self.racing:
+            return None
+        cheap = record(self.metrics, trial_codes(self.space, trial.params))[0]
+        return bar_of(self.study.get_trials(deepcopy=False), self.objectives, self.limits, cheap)
+
+    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float], attributes: Mapping[str, Any]) -> None:
         own = claims.owned(trial)
         if own is None:
             return
         architecture = self.space.architectures(trial_codes(self.space, own.params))[0]
         own.set_user_attr(ARCHITECTURE, architecture.to_json())
         own.set_user_attr(METRICS, found)
+        for name, value in attributes.items():
+            own.set_user_attr(name, value)
         for limit in self.limits:
             if str(limit) not in own.constraints:
                 own.set_constraint(str(limit), limit.missed_by(found))
@@ -208,6 +221,7 @@ class Evaluation:
         architecture: that was evaluated.
         metrics: all that was recorded, by name.
         feasible: whether every limit is kept.
+        complete: whether its accuracy was found on all images; of others it is an estimate, and they are on no front.
         proposal: why it was evaluated, as its sampler said; empty when it said nothing.
     """
 
@@ -215,6 +229,7 @@ class Evaluation:
     architecture: Architecture
     metrics: dict[str, float]
     feasible: bool
+    complete: bool = True
     proposal: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -226,6 +241,7 @@ def evaluations(study: Study) -> list[Evaluation]:
             Architecture.from_json(trial.user_attrs[ARCHITECTURE]),
             trial.user_attrs[METRICS],
             all(value <= 0 for value in trial.constraints.values()),
+            STOPPED not in trial.user_attrs,
             trial.user_attrs.get(PROPOSAL, {}),
         )
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])

@@ -156,14 +156,17 @@ class ImageClassification(Task):
             else:
                 yield images, labels
 
-    def batches(self, split: Split, batch_size: int, limit: int | None = None) -> Batches:
-        """The images of a split in their stored order, not augmented; with ``limit``, a fixed random subset of them."""
+    def batches(self, split: Split, batch_size: int, limit: int | None = None, shuffled: bool = False) -> Batches:
+        """The images of a split in their stored order, not augmented.
+
+        With ``limit``, a fixed random subset of them; ``shuffled``, in a fixed random order, so that the images of any
+        number of batches are a fair sample.
+        """
         _check_positive("batch_size", batch_size)
         images = self._split(split)
-        rows = torch.arange(len(images))
         if limit is not None:
             _check_positive("limit", limit)
-            rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:limit].sort().values
+        rows = image_order(len(images), limit, shuffled)
         for some in torch.split(rows, batch_size):
             yield self.normalisation(images.images[some]), images.labels[some]
 
@@ -193,9 +196,9 @@ class ImageClassification(Task):
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return F.cross_entropy(logits, target, weight=weights, label_smoothing=self.label_smoothing)
 
-    def correct(self, logits: Tensor, target: Tensor) -> int:
-        """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
-        return correct(logits, target)
+    def hits(self, logits: Tensor, target: Tensor) -> Tensor:
+        """For which rows of the logits (n, classes) the largest is that of the target (n,); bool (n,)."""
+        return hits(logits, target)
 
     def _split(self, split: Split) -> ImageSet:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -221,9 +224,15 @@ class ImageClassification(Task):
         return len(self.train) / (len(self.classes) * counts)
 
 
-def correct(logits: Tensor, target: Tensor) -> int:
-    """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
-    return int((logits.argmax(1) == target).sum())
+def hits(logits: Tensor, target: Tensor) -> Tensor:
+    """For which rows of the logits (n, classes) the largest is that of the target (n,); bool (n,)."""
+    return logits.argmax(1) == target
+
+
+def image_order(count: int, limit: int | None = None, shuffled: bool = False) -> Tensor:
+    """Numbers of images: all, or a fixed random subset; in their stored order, or in a fixed random one."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit]
+    return order if shuffled else order.sort().values
 
 
 def _mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

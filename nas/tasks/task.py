@@ -39,8 +39,8 @@ class Task(ABC):
         """One epoch of (input, target) batches in random order; the generator alone decides what they are."""
 
     @abstractmethod
-    def batches(self, split: Split, batch_size: int, limit: int | None = None) -> Batches:
-        """A split in its stored order; with ``limit``, a fixed random subset of that many samples."""
+    def batches(self, split: Split, batch_size: int, limit: int | None = None, shuffled: bool = False) -> Batches:
+        """A split in its stored order, or in a fixed random one; with ``limit``, a fixed random subset of that many."""
 
     @abstractmethod
     def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
@@ -51,5 +51,9 @@ class Task(ABC):
         """The mean loss of a batch, a scalar."""
 
     @abstractmethod
+    def hits(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Which targets of a batch were met, bool (n,)."""
+
     def correct(self, logits: Tensor, target: Tensor) -> int:
         """How many targets of a batch were met."""
+        return int(self.hits(logits, target).sum())

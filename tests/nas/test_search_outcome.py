@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_front_and_hypervolume_are_told(search: Callable[..., str]) -> None:
     (line,) = [line for line in search("search.evaluations=6").splitlines() if line.startswith("search: done")]
     assert line.split(", ")[1].startswith("front ")
     assert 0 < float(line.rpartition("hypervolume ")[2]) <= 1
+
+
+def test_stopped_evaluations_are_told(search: Callable[..., str]) -> None:
+    overrides = ("search.objectives=[accuracy,macs_m]", "search.evaluations=14")
+    lines = search(*overrides, "search.stopping_risk=0.01").splitlines()
+    (line,) = [line for line in lines if "stopped early" in line]
+    assert re.fullmatch(
+        r"\d+ of 14 networks were stopped early, as they could not enter the front: "
+        r"after \d\d% of the validation images on average",
+        line,
+    )
 
 
 def test_failures_are_told(search: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

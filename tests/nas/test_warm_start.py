@@ -13,6 +13,7 @@ import nas
 from nas import pipeline
 from nas.errors import UsageError
 from nas.search.evaluation import Evaluator
+from nas.search.fidelity import HITS, STOPPED
 from nas.search.metrics import record
 from nas.search.storage import load
 from nas.search.warm_start import WARM_START
@@ -39,6 +40,22 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Architecture]:
     evaluate = Evaluator.evaluate
     monkeypatch.setattr(Evaluator, "evaluate", lambda self, one: found.append(one) or evaluate(self, one))
     return found
+
+
+def test_estimates_are_not_taken_over(finished: Path, trained: Path, tmp_path: Path) -> None:
+    """Neither for what a network must beat: which images each of the others got right is taken over with it."""
+    staged = tmp_path / "staged"
+    shutil.copytree(trained, staged)
+    options = (ACCURATE, "search.stopping_risk=0.01")
+    known = nas.search(TINY, f"directory={staged}", "search.evaluations=14", *options)
+    whole = [one for one in known if one.complete]
+    assert 0 < len(whole) < len(known)
+    found = nas.search(TINY, f"directory={trained}", "search.evaluations=6", f"search.warm_start={staged}", *options)
+    assert [one.architecture for one in found[: len(whole)]] == [one.architecture for one in whole]
+    assert len(found) == len(whole) + 6
+    trials = load(pipeline.existing_stages(trained).store).get_trials()
+    assert any(HITS in trial.user_attrs for trial in trials[: len(whole)])
+    assert not any(STOPPED in trial.user_attrs for trial in trials[: len(whole)])
 
 
 def test_known_accuracies_cost_nothing(finished: Path, trained: Path, evaluated: list[Architecture]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,3 +101,14 @@ def test_message_says_what_comes_nearest() -> None:
 def test_nothing_evaluated_is_said() -> None:
     with pytest.raises(CheckFailed, match="no network was evaluated yet"):
         select([], [], [("accuracy", "maximize")])
+
+
+def test_estimates_are_never_chosen() -> None:
+    whole = evaluation(0, accuracy=0.6, latency=4.0)
+    estimated = replace(evaluation(1, accuracy=0.9, latency=1.0), complete=False)
+    limits = [Limit("latency_ms.local", 1, 5.0)]
+    assert select([estimated, whole], limits, [("accuracy", "maximize")]) is whole
+    with pytest.raises(
+        CheckFailed, match=r"none of the 1 evaluated networks keeps .*; the nearest, network 0, has 4 for"
+    ):
+        select([estimated, whole], [Limit("latency_ms.local", 1, 2.0)], [("accuracy", "maximize")])

@@ -155,3 +155,15 @@ def test_a_missing_metric_is_named(run: ReportData) -> None:
     broken = Evaluation(7, run.space.smallest(), {"accuracy": 0.5}, True)
     with pytest.raises(ValueError, match=r"evaluation 7 has no metric 'latency_ms\.local'"):
         replace(run, evaluations=(broken,))
+
+
+def test_estimates_are_on_no_front(run: ReportData) -> None:
+    member = run.front[0]
+    networks = tuple(replace(one, complete=one is not member) for one in run.evaluations)
+    data = replace(run, evaluations=networks, chosen=None)
+    assert member.number not in {one.number for one in data.front}
+    (pair,) = plots.front_pairs(data)
+    marks = {trace.name: trace for trace in plots.front_figure(data, *pair).data}
+    assert len(marks["stopped early, estimated"].x) == 1
+    assert len(marks["on the front"].x) == len(data.front)
+    assert "stopped early, estimated" not in {trace.name for trace in plots.front_figure(run, *pair).data}

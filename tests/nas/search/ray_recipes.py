@@ -12,10 +12,11 @@ from typing import Any
 
 from synthetic_search import small_space, synthetic_accuracy
 
+from nas.search.fidelity import Bar, Score
 from nas.search.ray_evaluation import Recipe
 from search_spaces import Architecture
 
-Evaluate = Callable[[Architecture], float]
+Evaluate = Callable[[Architecture, Bar | None], Score]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def load_synthetic(
         while stuck not in (here, None) and len(lines) > 8 and not go_on(file).exists():
             time.sleep(0.01)
 
-    def evaluate(architecture: Architecture) -> float:
+    def evaluate(architecture: Architecture, bar: Bar | None) -> Score:
         with file.open("a") as end:
             end.write(f"{architecture.key} {os.getpid()} {here}\n")
         wait(begun(file))
@@ -84,7 +85,7 @@ def load_synthetic(
             os.kill(os.getpid(), signal.SIGKILL)
         if architecture.key in bad:
             raise RuntimeError("out of\nmemory")
-        return accuracy(architecture)
+        return Score(accuracy(architecture))
 
     return evaluate
 

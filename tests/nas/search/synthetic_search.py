@@ -17,6 +17,7 @@ from optuna.study import Study
 
 import search_spaces
 from nas.search.engines import LocalEvaluation
+from nas.search.fidelity import Bar, Score
 from nas.search.journal import JournalStore
 from nas.search.limits import parse_all
 from nas.search.metrics import ACCURACY, Metric, cheap_metrics
@@ -88,6 +89,7 @@ def make_worker(
     seed: int = 0,
     identity: dict[str, Any] | None = None,
     store: StudyStore | None = None,
+    race: Callable[[Architecture, Bar], Score] | None = None,
     **more: Any,
 ) -> Worker:
     """A worker on the study in `folder`, or `store`; everything in it is read from there."""
@@ -97,8 +99,16 @@ def make_worker(
     made = make_sampler(sampler, options, Problem.of(space, objectives, metrics, parsed), seed)
     store = store or JournalStore(folder / "study.journal")
     study = create_or_load(store, "study", objectives, identity or {"seed": seed}, made)
-    more.setdefault("engine", LocalEvaluation(evaluate or synthetic_accuracy(space)))
+    if race is None:
+        more.setdefault("engine", LocalEvaluation(on_all_images(evaluate or synthetic_accuracy(space))))
+    else:
+        more |= {"engine": LocalEvaluation(lambda architecture, bar: race(architecture, bar or Bar())), "racing": True}
     return Worker(study, space, objectives, metrics, parsed, store=store, **more)
+
+
+def on_all_images(evaluate: Evaluate) -> Callable[[Architecture, Bar | None], Score]:
+    """What an engine calls, of what gives an accuracy."""
+    return lambda architecture, bar: Score(evaluate(architecture))
 
 
 def objectives_of(metrics: Sequence[Metric]) -> list[Metric]:

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 import search_spaces
 from nas.search.evaluation import Evaluator
+from nas.search.fidelity import HITS, STOPPED, Bar, Score, unpacked
 from nas.tasks import ImageClassification
 from search_spaces import SearchSpace
-from search_spaces.supernet import Supernet
+from search_spaces.supernet import Supernet, resize
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +128,42 @@ def test_no_more_images_are_kept_than_memory_allows(
         for _ in range(2):
             assert [evaluator.evaluate(architecture) for architecture in architectures] == unbounded
             assert sum(images.nbytes for batches in evaluator._kept.values() for images, _ in batches) == kept
+
+
+def test_a_race_to_the_end_gives_the_same_figure(
+    supernet: Supernet, task: ImageClassification, space: SearchSpace
+) -> None:
+    evaluator = Evaluator(supernet, task, 100, 20, seed=1)
+    for architecture in (space.smallest(), space.largest(), *space.sample(3, seed=5)):
+        score = evaluator.race(architecture, Bar())
+        assert score.accuracy == evaluator.evaluate(architecture)
+        assert unpacked(score.attributes[HITS]).mean() == pytest.approx(score.accuracy)
+
+
+def test_a_stopped_race_changes_no_later_figure(
+    supernet: Supernet, task: ImageClassification, space: SearchSpace
+) -> None:
+    """Also where images are kept: they are all there after an evaluation that did not need them all."""
+    architecture, images = space.smallest(), len(task.validation)
+    expected = Evaluator(supernet, task, 100, 20, seed=1).evaluate(architecture)
+    for memory in (0, 2**28):
+        evaluator = Evaluator(supernet, task, 100, 20, seed=1, memory=memory)
+        score = evaluator.race(architecture, Bar(1.0, 0, np.ones(images, dtype=np.bool_)))
+        assert score.attributes[STOPPED]["images"] < images / 4
+        assert score.accuracy < 1
+        assert evaluator.evaluate(architecture) == expected
+        assert evaluator.race(architecture, Bar(expected)) != Score(expected)  # it reaches its own accuracy: kept
+
+
+def test_hits_are_of_the_images_in_a_fixed_random_order(
+    evaluator: Evaluator, task: ImageClassification, space: SearchSpace
+) -> None:
+    architecture = space.smallest()
+    network = evaluator.network(architecture)
+    hits = np.concatenate(list(evaluator.hits(network, architecture)))
+    size = space.input_shapes(architecture)[space.input_name][2:]
+    images, target = next(task.batches("validation", len(task.validation), shuffled=True))
+    with torch.inference_mode():
+        expected = network(resize(images, size)).argmax(1) == target
+    assert hits.tolist() == expected.tolist()
+    assert target.tolist() != task.validation.labels.tolist()

@@ -12,6 +12,7 @@ import search_spaces
 from nas.search import engines
 from nas.search.engines import LocalEvaluation
 from nas.search.evaluation import Evaluator
+from nas.search.fidelity import Bar, Race
 from nas.search.sending import parts, received
 from nas.tasks import Augmentation, ImageClassification
 from nas.tasks.task import DataError
@@ -47,13 +48,21 @@ def sent(evaluator: Evaluator) -> dict[str, Any]:
 def test_the_figures_are_the_same(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
     architectures = [space.smallest(), *space.sample(4, seed=0), space.largest()]
     evaluate = received(**sent)
-    found = [evaluate(architecture) for architecture in architectures]
+    found = [evaluate(architecture, None).accuracy for architecture in architectures]
     assert found == [evaluator.evaluate(architecture) for architecture in architectures]
     assert len(set(found)) > 3
 
 
+def test_a_race_is_the_same(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
+    """Also the order of the images, of which a hopeless network sees only the first ones."""
+    bar = Bar(1.0, 0, np.ones(len(evaluator.task.validation), dtype=np.bool_))
+    evaluate = received(**{**sent, "race": Race(risk=0.5)})
+    for architecture in (space.smallest(), space.largest()):
+        assert evaluate(architecture, bar) == evaluator.race(architecture, bar, Race(risk=0.5))
+
+
 def test_only_validation_images_are_sent(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
-    far = received(**sent).__self__  # type: ignore[attr-defined]
+    far = received(**sent).func.__self__  # type: ignore[attr-defined]
     network = far.network(space.smallest())
     with pytest.raises(DataError, match="the test images were not sent"):
         far.accuracy(network, space.smallest(), "test")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from synthetic_search import fork, kill, make_worker, synthetic_accuracy, trial_table, wait_until
+from synthetic_search import fork, kill, make_worker, on_all_images, synthetic_accuracy, trial_table, wait_until
 
 from nas.search import worker as worker_module
 from nas.search.encoding import trial_codes
@@ -74,7 +74,7 @@ def die_evaluating(worker: Worker, after: int) -> Worker:
             os._exit(9)
         return accuracy(architecture)
 
-    return replace(worker, engine=LocalEvaluation(evaluate))
+    return replace(worker, engine=LocalEvaluation(on_all_images(evaluate)))
 
 
 def die_writing(after: int, share: float) -> None:

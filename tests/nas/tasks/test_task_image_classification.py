@@ -159,6 +159,20 @@ def test_limit_takes_a_fixed_fair_sample_in_stored_order() -> None:
     assert len(everything) == 1000
 
 
+def test_shuffled_batches_begin_with_a_fair_sample_in_a_fixed_order() -> None:
+    ordered = make_data(n=1000, test=1000)
+    assert ordered.test is not None
+    by_class = ordered.test.subset(ordered.test.labels.argsort(stable=True))
+    task = ImageClassification(ImageData("sorted", ordered.classes, ordered.train, test=by_class))
+    inputs, targets = all_batches(task.batches("test", 64, shuffled=True))
+    again, _ = all_batches(task.batches("test", 50, shuffled=True))
+    stored, _ = all_batches(task.batches("test", 64))
+    assert torch.equal(inputs, again)
+    assert sorted(map(bytes, inputs.numpy())) == sorted(map(bytes, stored.numpy()))
+    for part in (targets[:200], targets[-200:]):
+        assert min(Counter(part.tolist()).values()) > 20  # 40 of the smaller classes are expected
+
+
 def test_an_epoch_shows_each_image_once_in_random_order() -> None:
     task = ImageClassification(make_data(), augmentation=Augmentation())  # 170 images
     inputs, targets = all_batches(task.train_batches(16, torch.Generator().manual_seed(0)))
