@@ -51,7 +51,11 @@ def undisturbed(tmp_path: Path, small: SearchSpace) -> list[tuple[object, ...]]:
 
 
 #: Samplers that ask Optuna for each trial, and those that put batches into the study.
-SAMPLERS: dict[str, dict[str, Any]] = {"nsga2": {"population": 6}, "random": {"batch_size": 6}}
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "nsga2": {"population": 6},
+    "random": {"batch_size": 6},
+    "screened": {"batch_size": 5, "initial": 5},
+}
 
 
 @pytest.fixture(params=SAMPLERS)
