@@ -147,10 +147,10 @@ class Worker:
         """Fix the architecture of a trial; `None` when there is no further one."""
         wanted = distributions(self.space)
         try:
-            if len(trial.params) < len(wanted):
+            if len(trial.params) < len(wanted):  # one of a batch has them from the beginning
                 trial.relative_params  # noqa: B018 - samples; Optuna would not ask for choices with a single option
-            for name, distribution in wanted.items():
-                trial.suggest_categorical(name, distribution.choices)
+                for name, distribution in wanted.items():
+                    trial.suggest_categorical(name, distribution.choices)
         except SpaceExhausted as error:
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.FAIL)
