@@ -20,12 +20,13 @@ from nas.search.fidelity import HITS, Race
 from nas.search.fidelity import summary as stopped_summary
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
+from nas.search.queue import ARCHITECTURE
 from nas.search.samplers import make_sampler
 from nas.search.samplers.unique import UniqueSampler
 from nas.search.standing import evaluated
 from nas.search.storage import IDENTITY, create_or_load, load
 from nas.search.warm_start import WARM_START, check_same_supernet, take_over
-from nas.search.worker import ARCHITECTURE, METRICS, REASON, Worker
+from nas.search.worker import METRICS, REASON, Worker
 from search_spaces import Architecture
 
 if TYPE_CHECKING:

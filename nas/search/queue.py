@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -9,7 +10,7 @@ from nas.search.encoding import distributions
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted
 
-BATCH, PROPOSAL = "batch", "proposal"
+BATCH, PROPOSAL, ARCHITECTURE = "batch", "proposal", "architecture"
 
 
 def refill(study: Study, sampler: BatchSampler) -> None:
@@ -27,14 +28,19 @@ def refill(study: Study, sampler: BatchSampler) -> None:
     except SpaceExhausted:
         return
     space = sampler.space
+    described: dict[str, BaseDistribution] = {**distributions(space)}
     for index, architecture in enumerate(space.architectures(batch.codes)):
         if index >= present:
-            attributes = {BATCH: {"start": start, "size": len(batch.codes)}, PROPOSAL: dict(batch.reasons[index])}
+            attributes = {
+                BATCH: {"start": start, "size": len(batch.codes)},
+                PROPOSAL: dict(batch.reasons[index]),
+                ARCHITECTURE: architecture.to_json(),
+            }
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     params=architecture.values,
-                    distributions=dict(distributions(space)),
+                    distributions=described,
                     user_attrs=attributes,
                 )
             )

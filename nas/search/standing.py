@@ -40,17 +40,40 @@ class Standing:
     @classmethod
     def of(cls, trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Standing:
         """The standing of a study."""
-        values, kept = _minimised([t for t in trials if t.state == TrialState.COMPLETE], directions)
+        return Standings(directions).of(trials)
+
+    def __str__(self) -> str:
+        return f"front {self.front}, hypervolume {self.hypervolume:.3f}"
+
+
+class Standings:
+    """The standings of a study that grows: what finished is looked at once, it never changes.
+
+    Args:
+        directions: of the study.
+    """
+
+    def __init__(self, directions: Sequence[StudyDirection]) -> None:
+        self._directions = directions
+        self._known: dict[int, tuple[Values, bool, bool]] = {}
+
+    def of(self, trials: Sequence[FrozenTrial]) -> Standing:
+        """The standing of a study with these trials."""
+        new = [i for i, t in enumerate(trials) if t.state == TrialState.COMPLETE and i not in self._known]
+        values, kept = _minimised([trials[i] for i in new], self._directions)
+        for i, row, may in zip(new, values, kept.tolist(), strict=True):
+            self._known[i] = row, may, bool(evaluated([trials[i]]))
+        if not self._known:
+            return Standing(0, 0, 0.0)
+        rows, mays, owns = zip(*self._known.values(), strict=True)
+        values, kept = np.stack(rows), np.array(mays)
         front = values[kept][nondominated(values[kept])]
         share = 0.0
         if len(front):
             best, worst = values.min(axis=0), values.max(axis=0)
             size = np.where(worst > best, worst - best, 1.0)
             share = hypervolume((front - best) / size, np.full(len(best), 1.1)) / 1.1 ** len(best)
-        return cls(len(evaluated(trials)), len(front), share)
-
-    def __str__(self) -> str:
-        return f"front {self.front}, hypervolume {self.hypervolume:.3f}"
+        return Standing(sum(owns), len(front), share)
 
 
 def idle_batches(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], batch_size: int) -> int:

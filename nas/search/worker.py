@@ -21,14 +21,14 @@ from nas.search.engines import EvaluationEngine, Interrupted, Outcome
 from nas.search.fidelity import STOPPED, Bar, bar_of
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric, record
-from nas.search.queue import PROPOSAL, refill
+from nas.search.queue import ARCHITECTURE, PROPOSAL, refill
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
-from nas.search.standing import Standing, evaluated, idle_batches
+from nas.search.standing import Standings, evaluated, idle_batches
 from nas.search.store import StudyStore
 from search_spaces import Architecture, SearchSpace
 
-ARCHITECTURE, METRICS, REASON = "architecture", "metrics", "reason"
+METRICS, REASON = "metrics", "reason"
 
 #: How often a worker that has nothing left to begin looks after the trials of the others.
 POLL_SECONDS = 0.2
@@ -96,14 +96,14 @@ class Worker:
 
     def _run(self, claims: Claims, begun: dict[int, Trial], budget: int, progress: Advance | None) -> None:
         """Keep evaluations going as long as there are some to begin; `begun` are those that are not told, by number."""
-        errors = 0
+        errors, standings = 0, Standings(self.study.directions)
         while True:
             trial, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget))
             if trial is not None:
                 begun[trial.number] = trial
                 self.engine.begin(trial.number, self._architecture(trial), self._bar(trial))
             if progress is not None:
-                standing = Standing.of(trials, self.study.directions)
+                standing = standings.of(trials)
                 progress(standing.evaluated, budget, str(standing))
             if (
                 trial is None
@@ -145,11 +145,10 @@ class Worker:
 
     def _take(self, claims: Claims, trial: Trial) -> Trial | None:
         """Fix the architecture of a trial; `None` when there is no further one."""
-        wanted = distributions(self.space)
         try:
-            if len(trial.params) < len(wanted):  # one of a batch has them from the beginning
+            if len(trial.params) < len(self.space.choices):  # one of a batch has them from the beginning
                 trial.relative_params  # noqa: B018 - samples; Optuna would not ask for choices with a single option
-                for name, distribution in wanted.items():
+                for name, distribution in distributions(self.space).items():
                     trial.suggest_categorical(name, distribution.choices)
         except SpaceExhausted as error:
             trial.set_user_attr(REASON, str(error))
@@ -201,8 +200,8 @@ class Worker:
         own = claims.owned(trial)
         if own is None:
             return
-        architecture = self.space.architectures(trial_codes(self.space, own.params))[0]
-        own.set_user_attr(ARCHITECTURE, architecture.to_json())
+        if ARCHITECTURE not in own.user_attrs:
+            own.set_user_attr(ARCHITECTURE, self._architecture(own).to_json())
         own.set_user_attr(METRICS, found)
         for name, value in attributes.items():
             own.set_user_attr(name, value)
