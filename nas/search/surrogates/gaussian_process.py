@@ -136,13 +136,6 @@ class GaussianProcess:
     def _prior(self) -> float:
         return sum(self.covariance.amplitudes) + NOISES[self.covariance.noise]
 
-    def log_density(self) -> float:
-        """Mean logarithm of the density of each value, predicted from all others (the same book, section 5.4.2)."""
-        precision = np.diag(cho_solve((self._fit.factor, True), np.eye(len(self._known))))
-        residual, variance = self._fit.weights / precision, self._fit.variance / precision
-        squares = residual**2 / variance
-        return float(-0.5 * np.mean(np.log(2 * np.pi * variance) + squares) - np.log(self._scale))
-
 
 @dataclass(frozen=True)
 class _Fit:

@@ -117,22 +117,6 @@ def test_no_neighbour_is_likelier(model: GaussianProcess, known: tuple[Described
     assert score(model.covariance) >= max(others) - 1e-3
 
 
-def test_log_density_is_that_of_values_left_out(model: GaussianProcess, known: tuple[Described, Values]) -> None:
-    """With the same hyper-parameters; each value is predicted from all others."""
-    described, values = known
-    theirs, mean, scale = reference(model.covariance, described, values)
-    X, standard = matrix(described), (values - mean) / scale
-    densities = []
-    for row in range(len(X)):
-        rest = np.arange(len(X)) != row
-        one = GaussianProcessRegressor(theirs.kernel, alpha=theirs.alpha, optimizer=None).fit(X[rest], standard[rest])
-        (middle,), (deviation,) = one.predict(X[row : row + 1], return_std=True)
-        variance = (deviation**2 + theirs.alpha) * scale**2
-        residual = values[row] - (middle * scale + mean)
-        densities.append(-0.5 * (np.log(2 * np.pi * variance) + residual**2 / variance))
-    assert model.log_density() == pytest.approx(np.mean(densities), rel=1e-4)
-
-
 def test_it_predicts_better_than_the_mean(model: GaussianProcess) -> None:
     codes = SPACE.random_codes(300, np.random.default_rng(5))
     values = truth(codes)
