@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from search_spaces.options import OneOf
+from search_spaces.parameter import Parameter
 
 
 class Layers:
@@ -39,6 +40,15 @@ class Layers:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""
         return OneOf(options, (chosen,))
 
-    def linear(self, in_features: int, out_features: int) -> nn.Module:
-        """An affine map with bias."""
-        return nn.Linear(in_features, out_features)
+    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
+        """An affine map of the last dimension."""
+        return nn.Linear(in_features, out_features, bias=bias)
+
+    def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
+        """Layer normalisation over the last dimension."""
+        return nn.LayerNorm(features, epsilon)
+
+    def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
+        """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each
+        dimension."""
+        return Parameter(*shape, fill=fill)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from search_spaces.connectivity import Connectivity
+from search_spaces.pretrained import Converter
 from search_spaces.slot_table import (
     COLUMNS,
     IDLE_WEIGHT_BYTES,
@@ -176,6 +177,8 @@ class SearchSpace:
         options: what the space was made with (JSON values); part of its fingerprint.
         phases: the workloads that a network has; vision has `inference` only.
         input_name: name of the network's input.
+        named: published architectures by the names that their papers give them, as values of the choices.
+        pretrained: what converts weights that already exist, by their source (see `Supernet.load_pretrained`).
     """
 
     name: str
@@ -184,6 +187,8 @@ class SearchSpace:
     options: Mapping[str, Any] = field(default_factory=dict)
     phases: tuple[str, ...] = ("inference",)
     input_name: str = "images"
+    named: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    pretrained: Mapping[str, Converter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._column = {choice.name: column for column, choice in enumerate(self.choices)}
@@ -272,6 +277,24 @@ class SearchSpace:
             Architecture(self.name, tuple((n, o[i]) for n, o, i in zip(names, options, row, strict=True)))
             for row in self.canonical(codes).tolist()
         ]
+
+    def architecture(self, name: str) -> Architecture:
+        """The published architecture of that name.
+
+        Raises:
+            ValueError: when there is none.
+        """
+        if name not in self.named:
+            raise ValueError(
+                f"space {self.name!r} has no architecture {name!r}{nearest(name, self.named)}; it has "
+                f"{', '.join(self.named) or 'none with a name'}"
+            )
+        values = {choice.name: self.named[name].get(choice.name, choice.options[0]) for choice in self.choices}
+        unknown = self.named[name].keys() - values.keys()
+        if unknown:
+            raise ValueError(f"architecture {name!r} has values of unknown choices: {', '.join(sorted(unknown))}")
+        (architecture,) = self.architectures(self.codes([Architecture(self.name, tuple(values.items()))]))
+        return architecture
 
     def active(self, codes: Codes) -> NDArray[np.bool_]:
         """Which choices have an effect, shape of `codes`."""

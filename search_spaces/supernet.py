@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import product
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers, copy_active
+from search_spaces.pretrained import Loaded, load
 from search_spaces.reordering import Reordering
-from search_spaces.space import Architecture, SearchSpace, Slot
+from search_spaces.space import Architecture, SearchSpace, Slot, nearest
 from search_spaces.spec import ModuleSpec, cover
 
 
@@ -82,6 +84,29 @@ class Supernet(nn.Module):
         """Random inputs of the network by name, batch 1."""
         shapes = self.space.input_shapes(architecture, phase)
         return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+    def load_pretrained(self, source: str, path: str | Path, partial: bool = False) -> Loaded:
+        """Put weights that already exist into this supernet.
+
+        Args:
+            source: whose names the file uses: one of `space.pretrained`.
+            path: safetensors, or written by `torch.save` (weights only, no code is run).
+            partial: whether to load what matches when something does not.
+
+        Returns:
+            What was loaded and what was not, by name.
+
+        Raises:
+            ValueError: when the source is unknown or the file cannot be read; without `partial` also when anything
+                does not match, listing it. The supernet is then as before.
+        """
+        if source not in self.space.pretrained:
+            known = ", ".join(self.space.pretrained) or "none"
+            raise ValueError(
+                f"space {self.space.name!r} has no source of weights {source!r}"
+                f"{nearest(source, self.space.pretrained)}; there are: {known}"
+            )
+        return load(self, self.space.pretrained[source], path, partial)
 
     def sort_channels(self) -> list[Reordering]:
         """Order hidden channels by importance, so that smaller expansions keep the best ones.

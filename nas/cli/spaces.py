@@ -17,7 +17,7 @@ def spaces(
         str | None, typer.Argument(metavar="NAME", help="A space, or package.module:function for your own.")
     ] = None,
 ) -> None:
-    """List the search spaces, or one space's options, choices, size, smallest and largest network."""
+    """List the search spaces, or one space's options, choices, size, and the costs of its published, smallest and largest networks."""
     import inspect
 
     from rich.table import Table
@@ -42,7 +42,12 @@ def spaces(
         needed = f"{choice.requires[0]} in {list(choice.requires[1])}" if choice.requires else ""
         choices.add_row(choice.name, ", ".join(map(str, choice.options)), needed)
     ends = Table("network", "MACs (M)", "parameters (M)", "memory (MB)", title=f"{space.size:.4g} architectures")
-    for label, architecture in (("smallest", space.smallest()), ("largest", space.largest())):
+    networks = {
+        "smallest": space.smallest(),
+        **{n: space.architecture(n) for n in space.named},
+        "largest": space.largest(),
+    }
+    for label, architecture in networks.items():
         codes = space.codes([architecture])
         for phase in space.phases:
             figures = [of(codes, phase) for of in (space.macs, space.parameters, space.memory_bytes)]

@@ -59,6 +59,11 @@ class SpaceCostsContract:
         np.testing.assert_array_equal(space.codes(architectures), codes)
         assert space.architectures(space.codes(architectures)) == architectures
 
+    def test_named_architectures_are_of_the_space(self, space: SearchSpace) -> None:
+        for name, values in space.named.items():
+            architecture = space.architecture(name)
+            assert architecture.values.items() >= values.items(), f"{name} sets a choice that has no effect"
+
     def test_canonical_is_idempotent(self, space: SearchSpace) -> None:
         radices = [len(choice.options) for choice in space.choices]
         raw = np.random.default_rng(0).integers(0, radices, size=(50, len(radices)))

@@ -3,7 +3,17 @@
 from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
-from search_spaces.elastic.norm import ElasticBatchNorm2d
+from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticLayerNorm
 from search_spaces.elastic.options import ElasticOneOf
+from search_spaces.elastic.parameter import ElasticParameter
 
-__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLayer", "ElasticLayers", "ElasticLinear", "ElasticOneOf"]
+__all__ = [
+    "ElasticBatchNorm2d",
+    "ElasticConv2d",
+    "ElasticLayer",
+    "ElasticLayerNorm",
+    "ElasticLayers",
+    "ElasticLinear",
+    "ElasticOneOf",
+    "ElasticParameter",
+]

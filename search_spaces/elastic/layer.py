@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
+from search_spaces.parameter import Parameter
 
 
 class ElasticLayer(nn.Module):
@@ -90,10 +91,20 @@ class ElasticLayers(Layers):
 
         return ElasticOneOf(options)
 
-    def linear(self, in_features: int, out_features: int) -> nn.Module:
+    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
         from search_spaces.elastic.linear import ElasticLinear
 
-        return ElasticLinear(in_features, out_features)
+        return ElasticLinear(in_features, out_features, bias)
+
+    def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticLayerNorm
+
+        return ElasticLayerNorm(features, epsilon)
+
+    def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
+        from search_spaces.elastic.parameter import ElasticParameter
+
+        return ElasticParameter(*shape, fill=fill)
 
 
 def _conv(follows: nn.Module | None) -> ElasticLayer | None:

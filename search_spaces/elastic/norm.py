@@ -1,4 +1,4 @@
-"""Batch normalisation with elastic channels."""
+"""Normalisation with elastic channels."""
 
 from __future__ import annotations
 
@@ -73,3 +73,36 @@ class ElasticBatchNorm2d(ElasticLayer):
 
     def extra_repr(self) -> str:
         return f"{self.channels}"
+
+
+class ElasticLayerNorm(ElasticLayer):
+    """`nn.LayerNorm` over the first entries of the last dimension; mean and variance are of those alone.
+
+    Args:
+        features: largest number of entries.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, features: int, epsilon: float) -> None:
+        super().__init__()
+        largest = nn.LayerNorm(features, epsilon)
+        self.weight, self.bias, self.eps = largest.weight, largest.bias, epsilon
+        self.features = self.active_features = features
+
+    def activate(self, template: nn.Module) -> None:
+        if not isinstance(template, nn.LayerNorm) or template.eps != self.eps:
+            raise ValueError(f"{self} cannot become {template}")
+        (features,) = template.normalized_shape
+        check_fits(self, features=(features, self.features))
+        self.set_active(active_features=features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.active_features
+        return F.layer_norm(x, (size,), self.weight[:size], self.bias[:size], self.eps)
+
+    def active_state(self) -> dict[str, Tensor]:
+        size = self.active_features
+        return {"weight": self.weight[:size].detach(), "bias": self.bias[:size].detach()}
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, eps={self.eps}"

@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLayer, ElasticLayers, ElasticLinear
+from search_spaces.elastic import (
+    ElasticBatchNorm2d,
+    ElasticConv2d,
+    ElasticLayer,
+    ElasticLayerNorm,
+    ElasticLayers,
+    ElasticLinear,
+    ElasticParameter,
+)
 from search_spaces.elastic.layer import copy_active
+from search_spaces.parameter import Parameter
 
 
 @pytest.fixture(autouse=True)
@@ -248,3 +257,52 @@ class TestCopyActive:
     def test_other_shapes_raise(self) -> None:
         with pytest.raises(RuntimeError, match="size mismatch"):
             copy_active(nn.Sequential(ElasticLinear(4, 3)), nn.Sequential(nn.Linear(3, 3)))
+
+
+class TestLayerNorm:
+    @pytest.mark.parametrize("features", [6, 4, 1])
+    def test_statistics_are_of_the_active_features(self, features: int) -> None:
+        layer = ElasticLayerNorm(6, 1e-3)
+        with torch.no_grad():
+            layer.weight.normal_()
+            layer.bias.normal_()
+        expected = nn.LayerNorm(features, 1e-3)
+        with torch.no_grad():
+            expected.weight.copy_(layer.weight[:features])
+            expected.bias.copy_(layer.bias[:features])
+        check(layer, nn.LayerNorm(features, 1e-3), expected, torch.randn(2, 5, features))
+
+    @pytest.mark.parametrize("template", [nn.LayerNorm(7, 1e-3), nn.LayerNorm(4, 1e-5), nn.BatchNorm2d(4)])
+    def test_what_does_not_fit_raises(self, template: nn.Module) -> None:
+        with pytest.raises(ValueError, match=r"features = 7 is more|cannot become"):
+            ElasticLayerNorm(6, 1e-3).activate(template)
+
+
+class TestLinearWithoutBias:
+    def test_it_is_a_prefix_of_rows_and_columns(self) -> None:
+        layer = ElasticLinear(5, 7, bias=False)
+        expected = nn.Linear(3, 2, bias=False)
+        with torch.no_grad():
+            expected.weight.copy_(layer.weight[:2, :3])
+        check(layer, nn.Linear(3, 2, bias=False), expected, torch.randn(4, 3))
+
+    def test_a_template_with_bias_raises(self) -> None:
+        with pytest.raises(ValueError, match="cannot become"):
+            ElasticLinear(5, 7, bias=False).activate(nn.Linear(5, 7))
+
+
+class TestParameter:
+    def test_it_is_a_prefix_of_every_dimension(self) -> None:
+        layer = ElasticParameter(1, 5, 4, fill=0.5)
+        with torch.no_grad():
+            layer.weight.normal_()
+        layer.activate(Parameter(1, 3, 2))
+        torch.testing.assert_close(layer(), layer.weight[:, :3, :2])
+        static = Parameter(1, 3, 2)
+        static.load_state_dict(layer.active_state())
+        torch.testing.assert_close(static(), layer())
+
+    @pytest.mark.parametrize("template", [Parameter(1, 6, 4), Parameter(5, 4), nn.Linear(2, 2)])
+    def test_what_does_not_fit_raises(self, template: nn.Module) -> None:
+        with pytest.raises(ValueError, match=r"size1 = 6 is more|cannot become"):
+            ElasticParameter(1, 5, 4).activate(template)
