@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.search.encoding import distributions
-from nas.search.samplers.batch import BatchSampler
+from nas.search.samplers.batch import Batch, BatchSampler
 from nas.search.samplers.unique import SpaceExhausted
+from nas.search.warm_start import WARM_START
+from search_spaces import SearchSpace
+from search_spaces.space import Codes
 
 BATCH, PROPOSAL, ARCHITECTURE = "batch", "proposal", "architecture"
 
@@ -27,7 +33,27 @@ def refill(study: Study, sampler: BatchSampler) -> None:
         batch = sampler.next_batch(study, start)
     except SpaceExhausted:
         return
-    space = sampler.space
+    _add(study, sampler.space, batch, start, present)
+
+
+def propose_first(study: Study, space: SearchSpace, codes: Codes, reason: Mapping[str, Any]) -> None:
+    """Put one network into a study whose search has not begun; the caller holds the lock for asking.
+
+    Args:
+        study: that has no trials, or only those of a warm start.
+        space: of the network.
+        codes: of the network, canonical, shape (1, choices).
+        reason: why it is proposed (JSON values), for people.
+    """
+    trials = study.get_trials(deepcopy=False)
+    known = {trial.user_attrs[ARCHITECTURE] for trial in trials if ARCHITECTURE in trial.user_attrs}
+    begun = any(WARM_START not in trial.user_attrs for trial in trials)
+    if not begun and space.architectures(codes)[0].to_json() not in known:
+        _add(study, space, Batch(codes, [reason]), len(trials), 0)
+
+
+def _add(study: Study, space: SearchSpace, batch: Batch, start: int, present: int) -> None:
+    """Add those of a batch of which `present` are in the study already, as waiting trials."""
     described: dict[str, BaseDistribution] = {**distributions(space)}
     for index, architecture in enumerate(space.architectures(batch.codes)):
         if index >= present:
