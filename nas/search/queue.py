@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.encoding import distributions
 from nas.search.samplers.batch import BatchSampler
@@ -21,7 +23,7 @@ def refill(study: Study, sampler: BatchSampler) -> None:
     """
     trials = study.get_trials(deepcopy=False)
     start, present = _unfinished(trials)
-    if not present and any(trial.state == TrialState.WAITING for trial in trials):
+    if not present and any(trial.state == TrialState.WAITING for trial in reversed(trials)):  # they are the last ones
         return
     try:
         batch = sampler.next_batch(study, start)
@@ -36,14 +38,24 @@ def refill(study: Study, sampler: BatchSampler) -> None:
                 PROPOSAL: dict(batch.reasons[index]),
                 ARCHITECTURE: architecture.to_json(),
             }
-            study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params=architecture.values,
-                    distributions=described,
-                    user_attrs=attributes,
-                )
-            )
+            study.add_trial(_waiting(architecture.values, described, attributes))
+
+
+def _waiting(params: dict[str, Any], described: dict[str, BaseDistribution], attributes: dict[str, Any]) -> FrozenTrial:
+    """As `optuna.create_trial` makes it, which compares every distribution with its form in older versions."""
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.WAITING,
+        value=None,
+        datetime_start=None,
+        datetime_complete=None,
+        params=params,
+        distributions=described,
+        user_attrs=attributes,
+        system_attrs={},
+        intermediate_values={},
+    )
 
 
 def _unfinished(trials: list[FrozenTrial]) -> tuple[int, int]:
