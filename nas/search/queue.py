@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -15,13 +16,12 @@ from nas.search.samplers.unique import SpaceExhausted
 BATCH, PROPOSAL, ARCHITECTURE = "batch", "proposal", "architecture"
 
 
-def refill(study: Study, sampler: BatchSampler) -> None:
-    """Put the next batch into the study when nothing waits there; the caller holds the lock for asking.
+def refill(study: Study, sampler: BatchSampler, trials: Sequence[FrozenTrial]) -> None:
+    """Put the next batch into the study when nothing waits among its trials; the caller holds the lock for asking.
 
     A batch of which a killed process added only a part is completed with what that process would have added. When
     nothing is left to propose nothing is added: whoever asks then is told so by the sampler.
     """
-    trials = study.get_trials(deepcopy=False)
     start, present = _unfinished(trials)
     if not present and any(trial.state == TrialState.WAITING for trial in reversed(trials)):  # they are the last ones
         return
@@ -58,7 +58,7 @@ def _waiting(params: dict[str, Any], described: dict[str, BaseDistribution], att
     )
 
 
-def _unfinished(trials: list[FrozenTrial]) -> tuple[int, int]:
+def _unfinished(trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """Number of the first trial of the next batch, and how many trials of it are in the study already."""
     last = trials[-1].user_attrs.get(BATCH) if trials else None
     end = last["start"] + last["size"] if last else len(trials)

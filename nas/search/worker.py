@@ -144,7 +144,7 @@ class Worker:
         if interrupted is not None:
             return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
         if isinstance(self.study.sampler, BatchSampler):
-            refill(self.study, self.study.sampler)
+            refill(self.study, self.study.sampler, trials)
         return self._take(claims, self.study.ask()), trials
 
     def _ended(self, trials: list[FrozenTrial], tally: Tally, budget: int) -> bool:
