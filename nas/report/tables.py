@@ -32,7 +32,8 @@ def front_table(data: ReportData, bound: AdditiveBound | None = None) -> Table:
     for metric in metrics:
         table.add_column(Text(metric.title), justify="right")
     if bound is not None:
-        table.add_column("additive bound", justify="right")
+        unit = labels.metric(bound.objective).unit
+        table.add_column(Text(f"additive bound, {unit}" if unit else "additive bound"), justify="right")
     table.add_column("network", overflow="fold")
     for row, evaluation in enumerate(data.front):
         star = " ★" if data.is_chosen(evaluation.architecture) else ""

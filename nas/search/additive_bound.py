@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.errors import UsageError
 from nas.progress import Advance
-from nas.search.additive import choice_places, fitted_scores
+from nas.search.additive import Additive, choice_places, fitted_scores
 from nas.search.integer_program import IntegerProgram
 from nas.search.metrics import Metric
 from nas.search.program_start import additive_metric
@@ -71,6 +71,25 @@ def additive_bound(
         UsageError: when the objectives or the evaluations do not allow it, or a part of the network has too many variants.
         CheckFailed: when the solver has no answer in its time.
     """
+    expensive, cheap = _parted(objectives)
+    if len(evaluated) < FEWEST:
+        raise UsageError(
+            f"a bound needs {FEWEST} networks or more that were evaluated on all images, and there are "
+            f"{len(evaluated)}: let 'nas search' evaluate more"
+        )
+    sign = 1.0 if expensive.direction == "maximize" else -1.0
+    try:
+        score = fitted_scores(space, evaluated, sign * values, choice_places(space))
+        costs = {metric.name: _cost(metric, space, np.random.default_rng(seed)) for metric in cheap}
+    except ValueError as wrong:
+        raise UsageError(f"a bound cannot be had: {wrong}") from wrong
+    bounds = _bounds(IntegerProgram(score, costs), networks, progress)
+    error = float(np.median(np.abs(score(evaluated) - sign * values)))
+    return AdditiveBound(expensive.name, tuple(costs), sign * bounds, sign * score(networks), error, len(evaluated))
+
+
+def _parted(objectives: Sequence[Metric]) -> tuple[Metric, list[Metric]]:
+    """The one that is evaluated, and those that are predicted."""
     expensive = [metric for metric in objectives if metric.values is None]
     cheap = [metric for metric in objectives if metric.values is not None]
     if len(expensive) != 1 or not cheap:
@@ -79,26 +98,21 @@ def additive_bound(
             "a bound needs one objective that is evaluated and others that are predicted; "
             f"the objectives of this run are {names}"
         )
-    if len(evaluated) < FEWEST:
-        raise UsageError(
-            f"a bound needs {FEWEST} networks or more that were evaluated on all images, and there are "
-            f"{len(evaluated)}: let 'nas search' evaluate more"
-        )
-    sign, rng = (1.0 if expensive[0].direction == "maximize" else -1.0), np.random.default_rng(seed)
-    try:
-        score = fitted_scores(space, evaluated, sign * values, choice_places(space))
-        sums = {metric.name: additive_metric(replace(metric, bound=None), space, rng) for metric in cheap}
-    except ValueError as error:
-        raise UsageError(f"a bound cannot be had: {error}") from error
-    costs = {
-        metric.name: sums[metric.name] if metric.direction == "minimize" else -sums[metric.name] for metric in cheap
-    }
-    program = IntegerProgram(score, costs)
-    limits = {name: cost(networks) for name, cost in costs.items()}
+    return expensive[0], cheap
+
+
+def _cost(metric: Metric, space: SearchSpace, rng: np.random.Generator) -> Additive:
+    """What is predicted, not the limit that it is safe to promise, as a sum that is to be minimised."""
+    cost = additive_metric(replace(metric, bound=None), space, rng)
+    return cost if metric.direction == "minimize" else -cost
+
+
+def _bounds(program: IntegerProgram, networks: Codes, progress: Advance | None) -> Values:
+    """The highest score within the costs of each network, shape (n,)."""
+    limits = {name: cost(networks) for name, cost in program.costs.items()}
     bounds = np.zeros(len(networks))
     for row in range(len(networks)):
         bounds[row] = program.best({name: float(limit[row]) for name, limit in limits.items()}).bound
         if progress is not None:
             progress(row + 1, len(networks))
-    error = float(np.median(np.abs(score(evaluated) - sign * values)))
-    return AdditiveBound(expensive[0].name, tuple(costs), sign * bounds, sign * score(networks), error, len(evaluated))
+    return bounds
