@@ -6,15 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
 
 from nas.search.surrogates.descriptors import Described
 from nas.search.surrogates.surrogate import Surrogate, Values, standardised
 
 TREES = 20
 
-#: The smallest leaf, and the share of the columns that a split looks at.
-LEAF, COLUMNS = 2, 0.5
+#: The share of the columns that a split looks at: Breiman's for regression.
+COLUMNS = 1 / 3
 
 #: Which part of the variance may be that between the trees; the rest is the same for all networks.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -33,10 +32,11 @@ class RandomForest(Surrogate):
     name: ClassVar[str] = "random_forest"
 
     def __init__(self, known: Described, values: Values) -> None:
+        from sklearn.ensemble import RandomForestRegressor  # most searches do without it, and it takes a while
+
         standard, self._mean, self._scale = standardised(values)
-        forest = RandomForestRegressor(
-            TREES, min_samples_leaf=LEAF, max_features=COLUMNS, bootstrap=True, random_state=0, n_jobs=1
-        ).fit(_columns(known), standard)
+        forest = RandomForestRegressor(TREES, max_features=COLUMNS, random_state=0, n_jobs=1)
+        forest.fit(_columns(known), standard)
         self._trees = forest.estimators_
         out = np.ones((TREES, len(known)), dtype=bool)
         for tree, drawn in enumerate(forest.estimators_samples_):
