@@ -32,6 +32,7 @@ class Lessons:
         warpings: of the expensive objectives, by column.
         losses: of all evaluated networks, shape (n, objectives).
         known: codes of those to learn from, the best ones first, shape (k, choices).
+        rows: which of all they are, shape (k,).
         targets: losses of those in each expensive objective, each of shape (k,).
     """
 
@@ -45,9 +46,9 @@ class Lessons:
         for column, warping in self.warpings.items():
             losses[:, column] = warping(losses[:, column])
         self.losses = losses[:, self.order]
-        rows = np.argsort(layers(self.losses, LEARNED), kind="stable")[:LEARNED]
-        self.known: Codes = history.codes[rows]
-        self.targets: Sequence[Values] = [self.losses[rows, place] for place in range(len(expensive))]
+        self.rows = np.argsort(layers(self.losses, LEARNED), kind="stable")[:LEARNED]
+        self.known: Codes = history.codes[self.rows]
+        self.targets: Sequence[Values] = [self.losses[self.rows, place] for place in range(len(expensive))]
 
 
 def _goals(problem: Problem, losses: Values, initial: int) -> Values:

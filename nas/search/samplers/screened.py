@@ -96,7 +96,7 @@ class ScreenedSampler(BatchSampler):
         if key != self._choice[0]:
             lessons = Lessons(self.problem, first, self.initial)
             known = self._describe(lessons.known)
-            self._choice = key, [chosen(known, losses) for losses in lessons.targets]
+            self._choice = key, [chosen(known, losses, lessons.rows) for losses in lessons.targets]
         return self._choice[1]
 
 
