@@ -18,7 +18,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ from search_spaces.space import Choice, Codes
 
 #: Choices of a slot, and options of each.
 CHOICES, OPTIONS = 3, 4
-#: Standard deviation of an option's own gain, and unless told otherwise of that of a pair, beside what its size brings.
+#: Standard deviation of an option's own gain, and of that of a pair, beside what its size brings.
 LUCK = 0.35
 #: The highest costs of a step of a choice, and of a pair of two steps.
 STEP, PAIR = 8, 2
@@ -50,17 +49,15 @@ class Slots:
     cost: NDArray[np.int64]
 
     @classmethod
-    def draw(cls, slots: int, seed: int, interactions: float = LUCK) -> Slots:
+    def draw(cls, slots: int, seed: int) -> Slots:
         """Random gains and costs."""
         rng = np.random.default_rng(seed)
         options = np.stack(np.unravel_index(np.arange(OPTIONS**CHOICES), (OPTIONS,) * CHOICES))  # (choices, variants)
-        drawn = [cls._slot(options, rng, interactions) for _ in range(slots)]
+        drawn = [cls._slot(options, rng) for _ in range(slots)]
         return cls(np.stack([gain for gain, _ in drawn]), np.stack([cost for _, cost in drawn]))
 
     @staticmethod
-    def _slot(
-        options: NDArray[np.int64], rng: np.random.Generator, interactions: float
-    ) -> tuple[Values, NDArray[np.int64]]:
+    def _slot(options: NDArray[np.int64], rng: np.random.Generator) -> tuple[Values, NDArray[np.int64]]:
         gain, cost = np.zeros(options.shape[1]), np.zeros(options.shape[1], dtype=np.int64)
         weights = np.exp(0.7 * rng.standard_normal(CHOICES))
         for option, weight in zip(options, weights, strict=True):
@@ -68,7 +65,7 @@ class Slots:
             cost += int(rng.integers(1, STEP + 1)) * option
         for a in range(CHOICES):
             for b in range(a):
-                luck = interactions * np.sqrt(weights[a] * weights[b]) * rng.standard_normal((OPTIONS, OPTIONS))
+                luck = LUCK * np.sqrt(weights[a] * weights[b]) * rng.standard_normal((OPTIONS, OPTIONS))
                 gain += luck[options[a], options[b]]
                 cost += int(rng.integers(0, PAIR + 1)) * options[a] * options[b]
         return gain, cost
@@ -92,15 +89,14 @@ class Slots:
         return np.asarray(table[np.arange(len(table)), variants].sum(axis=1), dtype=np.float64)
 
 
-def make(slots: int = 15, seed: int = 0, interactions: float = LUCK) -> Task:
+def make(slots: int = 15, seed: int = 0) -> Task:
     """The task.
 
     Args:
         slots: how many, each of three choices.
         seed: of gains and costs.
-        interactions: standard deviation of the gain of a pair of two options of a slot; 0: the gain is a sum over the choices.
     """
-    parts = Slots.draw(slots, seed, interactions)
+    parts = Slots.draw(slots, seed)
     lowest, highest = parts.gain.min(axis=1).sum(), parts.gain.max(axis=1).sum()
 
     def percent(gain: Values) -> Values:
@@ -129,12 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--interactions", type=float, default=LUCK, help=f"gain of pairs of choices; 0: none (default: {LUCK})"
-    )
     add_plan(parser)
-    arguments = parser.parse_args(argv)
-    return run(partial(make, interactions=arguments.interactions), arguments, (100, 300, 1000))
+    return run(make, parser.parse_args(argv), (100, 300, 1000))
 
 
 if __name__ == "__main__":

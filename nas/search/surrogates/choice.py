@@ -49,7 +49,7 @@ def chosen(known: Described, values: Values, order: NDArray[np.intp]) -> Kind:
     latest = [order >= np.quantile(order, 1 - LATEST)]
     usual = log_density(DEFAULT, known, values, folds)
     best, most = DEFAULT, 0.0
-    for kind in SURROGATES.values():
+    for kind in (other for other in SURROGATES.values() if other is not DEFAULT):
         gain = log_density(kind, known, values, folds) - usual
         mean, error = float(gain.mean()), float(gain.std(ddof=1)) / np.sqrt(len(gain))
         if mean > max(most, ERRORS * error) and _forecast(kind, known, values, latest):
