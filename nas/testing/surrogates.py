@@ -33,7 +33,8 @@ class SurrogateContract:
 
     Attributes:
         kind: the class.
-        error: the highest error, as a share of the deviation of the values, for 200 known networks of a sum over 12 choices.
+        error: the highest error, as a share of the deviation of the values, of what is nearly a sum over 12 choices,
+            when 200 networks are known.
     """
 
     kind: ClassVar[type[Surrogate]]

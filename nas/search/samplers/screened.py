@@ -19,13 +19,12 @@ from search_spaces.space import Codes, nearest
 
 Values = NDArray[np.float64]
 
-#: What stands for a surrogate: the one that predicts best; it is chosen anew after so many more evaluated networks, the
-#: first time after so many.
+#: The option that leaves the choice of the surrogate to what was evaluated; it is made anew after so many more networks,
+#: the first time after so many.
 CHOSEN, EVERY, FIRST = "chosen", 100, 200
 
 #: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
 FINALISTS, STRIDE = 100, 16
-
 
 #: By which share of its range the worst value that counts of a cheap objective is worse than all: so that the most
 #: expensive network can add something too.
@@ -35,10 +34,10 @@ MARGIN = 0.01
 class ScreenedSampler(BatchSampler):
     """Surrogate-assisted multi-objective search.
 
-    After a few random networks, each batch is chosen thus: a surrogate learns every expensive objective from the evaluated
-    networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
-    candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those before
-    it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
+    After a few random networks, each batch is chosen thus: a surrogate learns every expensive objective from the
+    evaluated networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
+    candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those
+    before it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
     part of the front matters; without them it is what is better than the median of the random networks (all that is
     no worse than the present front, where several objectives are expensive).
 
@@ -47,8 +46,8 @@ class ScreenedSampler(BatchSampler):
         seed: of all random draws.
         batch_size: networks of a batch.
         initial: random networks before the first batch that is screened.
-        surrogate: `gaussian_process`, `ridge_ensemble`, `random_forest`; or `chosen`: for each objective the one of the highest
-            cross-validated likelihood, a Gaussian process in case of doubt.
+        surrogate: `gaussian_process`, `ridge_ensemble`, `random_forest`; or `chosen`: for each objective the one of the
+            highest cross-validated likelihood, a Gaussian process in case of doubt.
     """
 
     def __init__(
@@ -84,8 +83,8 @@ class ScreenedSampler(BatchSampler):
     def _kinds(self, history: History) -> Sequence[Kind]:
         """The surrogate of each expensive objective.
 
-        It depends on the first networks alone, whose number is a multiple of `EVERY`, so that the choice is made seldom and a
-        resumed search makes the same one; that of the last time is kept.
+        It depends on the first networks alone, whose number is a multiple of `EVERY`, so that the choice is made seldom
+        and a resumed search makes the same one; that of the last time is kept.
         """
         if self.surrogate != CHOSEN:
             return [SURROGATES[self.surrogate]] * self._expensive

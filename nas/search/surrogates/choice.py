@@ -25,7 +25,8 @@ SURROGATES: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for kind in (GaussianProcess, RidgeEnsemble, RandomForest)}
 )
 
-#: Parts into which the known networks are cut for cross-validation; the share of the latest ones that are to be forecast.
+#: Parts into which the known networks are cut for cross-validation; the share of them, the latest ones, that are to be
+#: foreseen.
 FOLDS, LATEST = 3, 0.25
 
 #: By how many standard errors another one must be better.
@@ -35,9 +36,9 @@ ERRORS = 2.0
 def chosen(known: Described, values: Values, order: NDArray[np.intp]) -> Kind:
     """The surrogate of the highest cross-validated density among those that are clearly better than `DEFAULT`, if any.
 
-    Clearly better is one whose density is higher by `ERRORS` standard errors of the difference in the mean over the networks, and
-    higher too for the latest networks when it knows those before them only: a search moves on, and where it comes to,
-    cross-validation does not say how well something predicts.
+    Clearly better is one whose density is higher by `ERRORS` standard errors of the difference in the mean over the
+    networks, and higher too for the latest networks when it knows those before them only: a search moves on, and
+    cross-validation does not say how well something predicts where it comes to.
 
     Args:
         known: evaluated networks, at least `2 * FOLDS`, the best ones first, so that each part has its share of them.
@@ -64,7 +65,7 @@ def _forecast(kind: Kind, known: Described, values: Values, latest: list[NDArray
 
 
 def log_density(kind: Kind, known: Described, values: Values, parts: Sequence[NDArray[np.bool_]]) -> Values:
-    """Logarithm of the predicted density of the value of each network of each part, by a surrogate that knows the others.
+    """Logarithm of the predicted density of the value of each network of each part, if the others are known.
 
     Args:
         kind: of surrogate.

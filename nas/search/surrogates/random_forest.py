@@ -25,8 +25,8 @@ LEAST = 1e-4
 class RandomForest(Surrogate):
     """Mean over the trees (Breiman, Machine Learning, 2001); the covariance is that between the trees, and noise.
 
-    How much of each there is makes the out-of-bag values likeliest: those that trees predict of known networks that they were not
-    fitted to.
+    How much of each there is makes the values of the known networks likeliest, given the predictions of the trees that were
+    not fitted to them (out of bag).
     """
 
     name: ClassVar[str] = "random_forest"

@@ -26,8 +26,8 @@ class RidgeEnsemble(Surrogate):
     """Bayesian model averaging (Hoeting et al., Statistical Science, 1999) of linear models.
 
     Each member is the posterior of a linear model with normal weights and noise (MacKay, Neural Computation, 1992); the
-    noise is the likeliest one, in closed form. Members differ in the columns that they see and in the variance of the weights.
-    They count by their marginal likelihoods, so that mean and covariance are those of the mixture.
+    noise is the likeliest one, in closed form. Members differ in the columns that they see and in the variance of the
+    weights. They count by their marginal likelihoods; mean and covariance are those of the mixture.
     """
 
     name: ClassVar[str] = "ridge_ensemble"
