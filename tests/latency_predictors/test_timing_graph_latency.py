@@ -31,7 +31,7 @@ def vit() -> SearchSpace:
         classes=10,
         patches=(4, 8),
         widths=(64, 128),
-        depths=(2, 6),
+        depths=(1, 3),
         heads=(2, 4),
         head_width=32,
         ratios=(1, 2, 4),
