@@ -20,6 +20,8 @@ _NESTS = ("state_dict", "model", "model_state_dict", "model_ema", "module")
 #: Of batch normalisation; old checkpoints have none, and nothing here depends on it.
 _COUNTER = "num_batches_tracked"
 
+_KERNEL_MATRICES = ".kernel_matrices"
+
 
 class Checkpoint:
     """The tensors of a file by their names, and which of them were taken.
@@ -81,6 +83,29 @@ def _torch_file(path: Path) -> object:
 
 #: Takes from a checkpoint what it knows, and gives tensors by their names in the supernet's state dictionary.
 Converter = Callable[[Checkpoint, "Supernet"], Mapping[str, Tensor]]
+
+
+def renamed(modules: Mapping[str, str]) -> Converter:
+    """A converter for files whose modules only bear other names, and are of the largest architecture.
+
+    The matrices that make a smaller kernel of a larger one, which no such file has, become identities again.
+
+    Args:
+        modules: name in the file by name in the supernet, such as `slots.head.head.classifier`.
+    """
+
+    def convert(checkpoint: Checkpoint, supernet: Supernet) -> Mapping[str, Tensor]:
+        given = {}
+        for name, tensor in supernet.state_dict().items():
+            module, _, kind = name.rpartition(".")
+            source = f"{modules.get(module)}.{kind}"
+            if module.endswith(_KERNEL_MATRICES):
+                given[name] = torch.eye(len(tensor))
+            elif module in modules and source in checkpoint:
+                given[name] = checkpoint.take(source)
+        return given
+
+    return convert
 
 
 @dataclass(frozen=True)
