@@ -15,7 +15,8 @@ from typing import Any
 from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
 from search_spaces.layers import Layers
 from search_spaces.pretrained import renamed
-from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
+from search_spaces.scaling import Scale, carried_over
+from search_spaces.space import Architecture, Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
 #: Width, depth and resolution of the published networks.
@@ -122,8 +123,36 @@ def efficientnet_lite(
     slots.append(Slot("head", ("resolution",), partial(_fixed, spec=last, reduction=reduction)))
     blocks = [slot.name for slot in slots[2:-1]]
     pretrained = {"efficientnet-lite": renamed(_package_modules(blocks)), "timm": renamed(_timm_modules(blocks))}
-    named = _named(options, choices)
-    return SearchSpace("efficientnet-lite", tuple(choices), tuple(slots), options, named=named, pretrained=pretrained)
+    return SearchSpace(
+        "efficientnet-lite",
+        tuple(choices),
+        tuple(slots),
+        options,
+        named=_named(options, choices),
+        pretrained=pretrained,
+        scaled=partial(_scaled, options=options),
+    )
+
+
+def _scaled(
+    architecture: Architecture, scale: Scale, *, options: Mapping[str, Any]
+) -> tuple[SearchSpace, Architecture]:
+    """Stem, head and last stage as well, which the published family leaves as they are."""
+    multipliers = [options["depth"]] * (len(options["depths"]) - 1) + [1.0]
+    changed = {
+        **{name: scale.channels(options[name]) for name in ("stem", "head")},
+        "first": scale.channels(make_divisible(options["first"] * options["width"])),
+        "widths": tuple(scale.channels(make_divisible(channels * options["width"])) for channels in options["widths"]),
+        "depths": tuple(
+            scale.all_blocks(ceil(blocks * multiplier) for blocks in stage)
+            for stage, multiplier in zip(options["depths"], multipliers, strict=True)
+        ),
+        "resolutions": scale.all_pixels(options["resolutions"]),
+        "width": 1.0,
+        "depth": 1.0,
+    }
+    space = efficientnet_lite(**{**options, **changed})
+    return space, carried_over(architecture, scale, space)
 
 
 class LiteConv(ConvNormAct):
