@@ -9,7 +9,7 @@ import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from sklearn.datasets import load_sample_image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import search_spaces
@@ -134,6 +134,17 @@ def test_the_default_is_lite0() -> None:
     assert space.largest() == space.architecture("EfficientNet-Lite0")
     codes = space.codes([space.largest()])
     assert (space.parameters(codes)[0], space.macs(codes)[0]) == (4_652_008, 385_187_552)
+
+
+def test_other_conventions() -> None:
+    """Those of timm's own training."""
+    space = search_spaces.get("efficientnet-lite", padding="symmetric", epsilon=1e-5)
+    with torch.device("meta"):
+        modules = list(space.build(space.largest()).modules())
+    convolutions = [module for module in modules if isinstance(module, nn.Conv2d)]
+    assert {type(module) for module in convolutions} == {nn.Conv2d}
+    assert all(module.padding == tuple(size // 2 for size in module.kernel_size) for module in convolutions)
+    assert {module.eps for module in modules if isinstance(module, nn.BatchNorm2d)} == {1e-5}
 
 
 @pytest.mark.parametrize(
