@@ -23,7 +23,7 @@ from search_spaces.scaling import Scale
 FAST = 0.8
 
 #: The shares of width with which a scaling is compared.
-OTHERS = {"uniform": 1 / 3, "width only": 1.0}
+OTHERS = (("uniform", 1 / 3), ("width only", 1.0))
 
 #: Relative distances from the wanted operations: near enough, and too far.
 _CLOSE, _MISSED = 0.005, 0.1
@@ -97,14 +97,18 @@ def scale_network(space: SearchSpace, architecture: Architecture, macs: float, a
         CheckFailed: when the operations of the nearest network are more than a tenth beside the target.
         UsageError: when the space cannot be scaled, or a number is out of its range.
     """
-    target = macs * costed(space, architecture).macs
-    best = min(_candidates(space, architecture, macs, alpha), key=lambda found: abs(log(found.macs / target)))
+    best, target = _nearest(space, architecture, macs, alpha), macs * costed(space, architecture).macs
     if abs(best.macs / target - 1) > _MISSED:
         raise CheckFailed(
             f"no width gives {target / 1e6:.4g} M MACs at this depth and resolution: the nearest network has "
             f"{best.macs / 1e6:.4g} M; try another alpha, or a factor nearer to 1"
         )
     return best
+
+
+def _nearest(space: SearchSpace, architecture: Architecture, macs: float, alpha: float) -> Scaled:
+    target = macs * costed(space, architecture).macs
+    return min(_candidates(space, architecture, macs, alpha), key=lambda found: abs(log(found.macs / target)))
 
 
 def _candidates(space: SearchSpace, architecture: Architecture, macs: float, alpha: float) -> Iterator[Scaled]:
@@ -129,14 +133,13 @@ def _candidates(space: SearchSpace, architecture: Architecture, macs: float, alp
 
 
 def compare(space: SearchSpace, architecture: Architecture, macs: float, alpha: float = FAST) -> dict[str, Scaled]:
-    """The network before, scaled with `alpha`, and scaled uniformly and by width alone where those networks exist."""
-    found = {"before": costed(space, architecture), f"alpha {alpha:g}": scale_network(space, architecture, macs, alpha)}
-    for name, share in OTHERS.items():
-        try:
-            found[name] = scale_network(space, architecture, macs, share)
-        except CheckFailed:
-            continue
-    return found
+    """The network before, scaled with `alpha`, and for comparison scaled uniformly and by width alone.
+
+    The last two are the nearest networks, however far from the target.
+    """
+    scaled = scale_network(space, architecture, macs, alpha)
+    others = {name: _nearest(space, architecture, macs, share) for name, share in OTHERS}
+    return {"before": costed(space, architecture), f"alpha {alpha:g}": scaled, **others}
 
 
 def load_space(source: str, overrides: Sequence[str] = ()) -> SearchSpace:

@@ -31,7 +31,6 @@ from nas.calibrating import (
 )
 from nas.config import CalibrationConfig, RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
-from nas.files import read_json
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
 from nas.runs import Run
@@ -300,10 +299,8 @@ class Stages:
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
         accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
-        record = {"epochs": [asdict(log) for log in logs], "execution": execution, "validation_accuracy": accuracy}
-        if self.config.training.pretrained is not None:
-            record["pretrained"] = read_json(self.run.pretrained_file)
-        self.run.save_supernet(supernet, record)
+        epochs = [asdict(log) for log in logs]
+        self.run.save_supernet(supernet, {"epochs": epochs, "execution": execution, "validation_accuracy": accuracy})
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
         )
@@ -312,14 +309,8 @@ class Stages:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
         training = self.config.training
         torch.manual_seed(self.config.seed)
-        supernet = self.space.build_supernet()
-        if training.pretrained is not None:
-            record = load_pretrained(supernet, training.pretrained)
-            keep_record(record, self.run.pretrained_file, self.run.checkpoint_file.exists())
-            if processes is None:
-                self.reporter.say(told(record))
         return Trainer(
-            supernet,
+            self._initial_supernet(),
             self.task,
             planned_strategy(training, self.space, total_steps(self.task, training)),
             training,
@@ -328,6 +319,15 @@ class Stages:
             processes,
             self._recorder(),
         )
+
+    def _initial_supernet(self) -> Supernet:
+        """With random weights, or with those that exist already; what was loaded is kept in the run."""
+        supernet = self.space.build_supernet()
+        if self.config.training.pretrained is not None:
+            record = load_pretrained(supernet, self.config.training.pretrained)
+            keep_record(record, self.run.pretrained_file, self.run.checkpoint_file.exists())
+            self.reporter.say(told(record))
+        return supernet
 
     def _recorder(self) -> Callable[[Sequence[EpochLog]], None]:
         """Keeps the epochs of a training while it goes on."""

@@ -16,6 +16,7 @@ import search_spaces
 from nas import cli
 from nas.config import RunConfig, load, parse
 from nas.errors import UsageError
+from nas.files import read_json
 from nas.pipeline import open_stages
 from nas.report.gather import _training_fact
 from nas.runs import Run
@@ -110,7 +111,7 @@ def test_a_training_begins_with_the_weights(tmp_path: Path, weights_file: Path) 
     torch.testing.assert_close(trained[f"{block}.project.weight"], given["_blocks.2._project_conv.weight"][:, order])
     torch.testing.assert_close(trained[f"{block}.depthwise.weight"], given["_blocks.2._depthwise_conv.weight"][order])
 
-    record = stages.run.training()["pretrained"]
+    record = read_json(stages.run.pretrained_file)
     assert record["sha256"] == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     assert (record["source"], record["path"]) == ("efficientnet-lite", str(weights_file))
     assert record["missing"] == record["unused"] == record["mismatched"] == []
@@ -119,7 +120,7 @@ def test_a_training_begins_with_the_weights(tmp_path: Path, weights_file: Path) 
 
 
 def test_without_weights_nothing_is_recorded(tmp_path: Path) -> None:
-    assert "pretrained" not in train(config(tmp_path, None)).run.training()
+    assert not train(config(tmp_path, None)).run.pretrained_file.exists()
 
 
 def test_the_command_tells_what_was_loaded(
@@ -144,7 +145,7 @@ def test_the_command_tells_what_was_loaded(
     assert not ended.value.code
     told = capsys.readouterr().err
     assert f"tensors from {weights_file}; 2 mismatched: slots.head.litehead.classifier.bias (10,), not (7,)" in told
-    record = json.loads((tmp_path / "run" / "training.json").read_text())["pretrained"]
+    record = json.loads((tmp_path / "run" / "pretrained.json").read_text())
     assert len(record["mismatched"]) == 2
 
 
