@@ -66,6 +66,8 @@ class _Recorder(TorchDispatchMode):
         # Keeps every tensor alive: a freed one would pass its id on to another.
         self.tensors: list[Tensor] = list(inputs)
         self.first = len(inputs)
+        # By the padded tensor: the tensor that was padded, and the zeros above, left, below and right of it.
+        self.padded: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -102,8 +104,8 @@ class _Recorder(TorchDispatchMode):
     def _number(self, tensor: Tensor) -> int:
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation; the cost of neither is known"
+                "an operator reads a constant that was made on the way, a convolution that is also read without "
+                "its batch normalisation, or a padding that is no part of a convolution; the cost of none is known"
             )
         return self.number[id(tensor)]
 
@@ -141,6 +143,8 @@ class _Recorder(TorchDispatchMode):
         source, weight, bias, stride, padding, dilation, transposed, _, groups = args
         if transposed:
             raise UnknownOperator("transposed convolutions are not supported")
+        if id(source) in self.padded and not any(padding):
+            source, padding = self.padded[id(source)]
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -149,6 +153,14 @@ class _Recorder(TorchDispatchMode):
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
         self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        """Zeros around an image belong to the convolution that reads it, as torch's ONNX exporter has it."""
+        source, zeros, value = (*args, 0)[:3]
+        if value == 0 and source.dim() == len(zeros) == 4:
+            left, right, top, bottom = zeros
+            self.padded[id(output)] = source, (top, left, bottom, right)
+        self.tensors.append(output)
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -288,6 +300,7 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.cat.default: _Recorder.concat,
     aten.select.int: _Recorder.select,
     aten.hardtanh.default: _Recorder.clip,
+    aten.constant_pad_nd.default: _Recorder.pad,
 }
 
 
