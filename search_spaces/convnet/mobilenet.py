@@ -36,7 +36,7 @@ def mobilenetv2(
     resolutions: Sequence[int] = (96, 128, 160, 192, 224),
     in_channels: int = 3,
     classes: int = 1000,
-    width_multipliers: Sequence[float] = (0.35, 0.5, 0.75, 1.0, 1.4),
+    width_multipliers: Sequence[float] = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     stem: int = 32,
     stem_stride: int = 2,
     first: int = 16,
@@ -44,7 +44,7 @@ def mobilenetv2(
     strides: Sequence[int] = (2, 2, 2, 1, 2, 1),
     depths: Sequence[Sequence[int]] = ((1, 2, 3), (2, 3, 4), (3, 4, 5), (2, 3, 4), (2, 3, 4), (1,)),
     kernels: Sequence[int] = (3, 5, 7),
-    expansions: Sequence[float] = (3, 4, 6),
+    expansions: Sequence[Sequence[float]] = ((3, 4, 6),) * 6,
     head: int = 1280,
 ) -> SearchSpace:
     """MobileNetV2 with elastic resolution, width and depth, and kernel and expansion per layer.
@@ -64,15 +64,15 @@ def mobilenetv2(
         strides: of the first layer of each stage.
         depths: numbers of layers that each stage may have.
         kernels: sizes of the depthwise convolutions.
-        expansions: ratios of hidden to input channels.
+        expansions: ratios of hidden to input channels, for each stage those that its layers may have.
         head: channels before the global average.
 
     Raises:
         ValueError: when lists differ in length, or a size is impossible.
     """
     options = dict(locals())
-    stages = _stages(widths, strides, depths, ["relu6"] * len(widths), [False] * len(widths))
-    first_stage = _Stage(first, 1, (1,), "relu6", False)
+    stages = _stages(widths, strides, depths, expansions, ["relu6"] * len(widths), [False] * len(widths))
+    first_stage = _Stage(first, 1, (1,), (1,), "relu6", False)
     choices, slots = _network(options, "relu6", [first_stage, *stages])
     winners = {f"MobileNetV2-{width}": _values(width, _V2) for width in width_multipliers}
     named = published(mobilenetv2, options, choices, winners)
@@ -94,7 +94,7 @@ def mobilenetv3_large(
     squeeze_excite: Sequence[bool] = (False, True, False, True, True),
     depths: Sequence[Sequence[int]] = ((1, 2, 3), (2, 3, 4), (3, 4, 5), (1, 2, 3), (2, 3, 4)),
     kernels: Sequence[int] = (3, 5),
-    expansions: Sequence[float] = (2.3, 2.5, 3, 4, 6),
+    expansions: Sequence[Sequence[float]] = ((3, 4, 6), (3, 4, 6), (2.3, 2.5, 3, 4, 6), (3, 4, 6), (3, 4, 6)),
     head: int = 960,
     features: int = 1280,
 ) -> SearchSpace:
@@ -117,7 +117,7 @@ def mobilenetv3_large(
         squeeze_excite: whether the layers of each stage have it.
         depths: numbers of layers that each stage may have.
         kernels: sizes of the depthwise convolutions.
-        expansions: ratios of hidden to input channels.
+        expansions: ratios of hidden to input channels, for each stage those that its layers may have.
         head: channels before the global average.
         features: channels after it.
 
@@ -125,8 +125,8 @@ def mobilenetv3_large(
         ValueError: when lists differ in length, or a size is impossible.
     """
     options = dict(locals())
-    stages = _stages(widths, strides, depths, activations, squeeze_excite)
-    first_stage = _Stage(first, 1, (1,), "relu", False)
+    stages = _stages(widths, strides, depths, expansions, activations, squeeze_excite)
+    first_stage = _Stage(first, 1, (1,), (1,), "relu", False)
     choices, slots = _network(options, "hardswish", [first_stage, *stages])
     winners = {f"MobileNetV3-Large-{width}": _values(width, _V3_LARGE) for width in width_multipliers}
     named = published(mobilenetv3_large, options, choices, winners)
@@ -148,7 +148,7 @@ def mobilenetv3_small(
     squeeze_excite: Sequence[bool] = (False, True, True, True),
     depths: Sequence[Sequence[int]] = ((1, 2, 3), (2, 3, 4), (1, 2, 3), (2, 3, 4)),
     kernels: Sequence[int] = (3, 5),
-    expansions: Sequence[float] = (3, 3.67, 4, 4.5, 6),
+    expansions: Sequence[Sequence[float]] = ((3, 3.67, 4, 4.5, 6), (3, 4, 6), (3, 4, 6), (3, 4, 6)),
     head: int = 576,
     features: int = 1024,
 ) -> SearchSpace:
@@ -160,8 +160,8 @@ def mobilenetv3_small(
         ValueError: when lists differ in length, or a size is impossible.
     """
     options = dict(locals())
-    stages = _stages(widths, strides, depths, activations, squeeze_excite)
-    first_stage = _Stage(first, 2, (1,), "relu", True)
+    stages = _stages(widths, strides, depths, expansions, activations, squeeze_excite)
+    first_stage = _Stage(first, 2, (1,), (1,), "relu", True)
     choices, slots = _network(options, "hardswish", [first_stage, *stages])
     winners = {f"MobileNetV3-Small-{width}": _values(width, _V3_SMALL) for width in width_multipliers}
     named = published(mobilenetv3_small, options, choices, winners)
@@ -175,6 +175,7 @@ class _Stage:
     channels: int
     stride: int
     depths: tuple[int, ...]
+    expansions: tuple[float, ...]
     activation: str
     squeeze_excite: bool
 
@@ -183,23 +184,29 @@ def _stages(
     widths: Sequence[int],
     strides: Sequence[int],
     depths: Sequence[Sequence[int]],
+    expansions: Sequence[Sequence[float]],
     activations: Sequence[str],
     squeeze_excite: Sequence[bool],
 ) -> list[_Stage]:
     try:
-        rows = list(zip(widths, strides, map(tuple, depths), activations, squeeze_excite, strict=True))
+        rows = list(zip(widths, strides, depths, expansions, activations, squeeze_excite, strict=True))
     except ValueError as error:
-        raise ValueError("widths, strides, depths and the like must have one entry for each stage") from error
-    return [_Stage(*row) for row in rows]
+        raise ValueError(
+            "widths, strides, depths, expansions and the like must have one entry for each stage"
+        ) from error
+    return [
+        _Stage(out, stride, tuple(sorted(layers)), tuple(sorted(ratios)), activation, squeezed)
+        for out, stride, layers, ratios, activation, squeezed in rows
+    ]
 
 
 def _network(
     options: Mapping[str, Any], activation: str, stages: Sequence[_Stage]
 ) -> tuple[tuple[Choice, ...], tuple[Slot, ...]]:
     """Choices and slots; the first one of `stages` is a block without expansion, in which nothing is chosen."""
-    expansions, kernels = tuple(sorted(options["expansions"])), tuple(sorted(options["kernels"]))
+    kernels = tuple(sorted(options["kernels"]))
     for stage in stages:
-        check_sizes(options["resolutions"], stage.depths, kernels, expansions)
+        check_sizes(options["resolutions"], stage.depths, kernels, stage.expansions)
     check_positive(width_multipliers=options["width_multipliers"])
     choices = [
         Choice("resolution", tuple(sorted(options["resolutions"]))),
@@ -210,13 +217,13 @@ def _network(
     slots.append(parts.slot("first", ("width",), source, reduction, _first_block(stages[0])))
     source, reduction = _scaled(stages[0].channels), reduction * stages[0].stride
     for number, stage in enumerate(stages[1:], start=1):
-        depth = Choice(f"stage{number}_depth", tuple(sorted(stage.depths)))
+        depth = Choice(f"stage{number}_depth", stage.depths)
         choices.append(depth)
         for layer in range(1, max(stage.depths) + 1):
             name, stride = f"stage{number}_layer{layer}", stage.stride if layer == 1 else 1
             needed = (depth.name, tuple(option for option in depth.options if int(option) >= layer))
             choices.append(Choice(f"{name}_kernel", kernels, needed))
-            choices.append(Choice(f"{name}_expansion", expansions, needed))
+            choices.append(Choice(f"{name}_expansion", stage.expansions, needed))
             uses = ("width", depth.name, f"{name}_kernel", f"{name}_expansion")
             slots.append(parts.slot(name, uses, source, reduction, _layer(stage, stride, depth.name, layer, name)))
             source, reduction = _scaled(stage.channels), reduction * stride
