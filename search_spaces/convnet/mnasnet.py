@@ -143,7 +143,7 @@ def mnasnet(
     skips: Sequence[str] = SKIPS,
     head: int = 1280,
 ) -> SearchSpace:
-    """Seven blocks of equal layers; operation, kernel, squeeze-excite, skip, filters and layers chosen for each block.
+    """MnasNet: blocks of equal layers; operation, kernel, squeeze-excite, skip, filters and layers for each block.
 
     Filters are .75, 1 and 1.25 times those of MobileNetV2, layers one fewer, as many and one more. MnasNet-A1 has 112
     filters in its fifth block, which is none of those products; they are an option here beside them. The paper leaves

@@ -58,7 +58,7 @@ def proxylessnas(
     kernels: Sequence[int] = (3, 5, 7),
     expansions: Sequence[int] = (3, 6),
 ) -> SearchSpace:
-    """A fixed number of layers, each one of inverted residuals of several kernels and expansions, or left out.
+    """ProxylessNAS: a fixed number of layers, each an inverted residual of some kernel and expansion, or left out.
 
     The first layer of a stage changes the shape and cannot be left out (`skip`). With the default options there are 21
     layers. The networks that the authors published for three kinds of device differ in their channels as well, so that
