@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import search_spaces
+from latency_predictors.devices import parity
+from latency_predictors.devices.measuring import random_inputs
+from latency_predictors.devices.onnxruntime import OnnxRuntime
+from latency_predictors.devices.timing_graph import timing_graph
 from search_spaces import Architecture, SearchSpace
 from search_spaces.convnet import mnasnet
 from search_spaces.convnet.proxylessnas import WIDTHS
@@ -296,3 +300,13 @@ def test_codes_of_named_architectures_differ(spaces: dict[str, SearchSpace]) -> 
     for space in spaces.values():
         codes = space.codes([space.architecture(name) for name in space.named])
         assert len(np.unique(codes, axis=0)) == len(space.named) > 0
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_timing_graphs_of_published_spaces_give_what_torch_gives(name: str) -> None:
+    size: dict[str, Any] = {"resolution": 32} if name == "fbnet-imagenet" else {"resolutions": (32,)}
+    space = search_spaces.get(name, classes=10, **size)
+    (architecture,) = space.sample(1, seed=0)
+    model = timing_graph(space.workload(architecture))
+    session = OnnxRuntime().prepare(model)
+    parity.check(OnnxRuntime(), session, model, random_inputs(session, np.random.default_rng(0)))

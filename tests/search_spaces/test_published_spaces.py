@@ -24,7 +24,7 @@ class TestMnasnetOfDigits(SearchSpaceContract):
             classes=5,
             stem=8,
             stem_stride=1,
-            filters=((6, 8), (10, 12)),
+            filters=((6, 8), (12,)),
             strides=(1, 2),
             depths=((1, 2), (1, 2)),
             head=24,
