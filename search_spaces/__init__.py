@@ -26,9 +26,15 @@ _BUILDERS = {
     "convnet": "search_spaces.convnet.mixed:convnet",
     "efficientnet-lite": "search_spaces.convnet.efficientnet_lite:efficientnet_lite",
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
+    "fbnet-imagenet": "search_spaces.convnet.fbnet:fbnet_imagenet",
     "hat": "search_spaces.tabular.hat:hat",
+    "mnasnet": "search_spaces.convnet.mnasnet:mnasnet",
+    "mobilenetv2": "search_spaces.convnet.mobilenet:mobilenetv2",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
+    "mobilenetv3-large": "search_spaces.convnet.mobilenet:mobilenetv3_large",
+    "mobilenetv3-small": "search_spaces.convnet.mobilenet:mobilenetv3_small",
     "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
+    "proxylessnas": "search_spaces.convnet.proxylessnas:proxylessnas",
     "vit": "search_spaces.vit.space:vit",
 }
 

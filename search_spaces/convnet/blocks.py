@@ -22,6 +22,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "hardsigmoid": (torch.relu, nn.functional.hardsigmoid),
     "sigmoid": (nn.functional.silu, torch.sigmoid),
+    "relu_sigmoid": (torch.relu, torch.sigmoid),
 }
 
 
@@ -32,10 +33,15 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 
 
 def check_sizes(
-    resolutions: Sequence[int], depths: Sequence[int], kernels: Sequence[int], expansions: Sequence[int]
+    resolutions: Sequence[int], depths: Sequence[int], kernels: Sequence[int], expansions: Sequence[float]
 ) -> None:
     """Raise `ValueError` when one of the sizes of a space of blocks is not positive, or a kernel is even."""
-    sizes = {"resolutions": resolutions, "depths": depths, "kernels": kernels, "expansions": expansions}
+    sizes: dict[str, Sequence[float]] = {
+        "resolutions": resolutions,
+        "depths": depths,
+        "kernels": kernels,
+        "expansions": expansions,
+    }
     for name, values in sizes.items():
         if min(values, default=0) < 1:
             raise ValueError(f"{name} must be positive numbers, not {list(values)}")
@@ -46,7 +52,8 @@ def check_sizes(
 class SqueezeExcite(nn.Module):
     """Scale every channel by a gate computed from the mean of all channels (Hu et al., CVPR 2018).
 
-    The gate is a `hardsigmoid` after ReLU (MobileNetV3) or a `sigmoid` after SiLU (EfficientNet).
+    The gate is a `hardsigmoid` after ReLU (MobileNetV3), a `sigmoid` after SiLU (EfficientNet), or a sigmoid after
+    ReLU, `relu_sigmoid` (MnasNet).
     """
 
     def __init__(self, layers: Layers, channels: int, squeeze: int, gate: str = "hardsigmoid") -> None:
@@ -96,7 +103,7 @@ class MBConv(Block):
         activation: `relu`, `relu6`, `hardswish` or `silu`.
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
-        gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.
+        gate: of squeeze-excite, `hardsigmoid`, `sigmoid` or `relu_sigmoid`.
     """
 
     def __init__(
@@ -213,14 +220,31 @@ class ConvNormAct(nn.Module):
 
 
 class Head(nn.Module):
-    """1x1 convolution, global average, an optional hidden layer without normalisation (MobileNetV3), classifier."""
+    """1x1 convolution, global average, an optional hidden layer without normalisation (MobileNetV3), classifier.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        channels: of the 1x1 convolution.
+        features: of the hidden layer; 0 leaves it out.
+        classes: number of logits.
+        activation: of the convolution and of the hidden layer.
+        features_bias: whether the hidden layer has a bias.
+    """
 
     def __init__(
-        self, layers: Layers, in_channels: int, channels: int, features: int, classes: int, activation: str
+        self,
+        layers: Layers,
+        in_channels: int,
+        channels: int,
+        features: int,
+        classes: int,
+        activation: str,
+        features_bias: bool = False,
     ) -> None:
         super().__init__()
         self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation)
-        self.mix = layers.conv(channels, features) if features else None
+        self.mix = layers.conv(channels, features, bias=features_bias) if features else None
         self.act = _ACTIVATIONS[activation]()
         self.classifier = layers.linear(features or channels, classes)
 

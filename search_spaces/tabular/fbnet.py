@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
-from torch import Tensor, nn
 
-from search_spaces.convnet.blocks import Block, ConvNormAct, MBConv, make_divisible
-from search_spaces.layers import Layers
-from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
-from search_spaces.spec import ModuleSpec
+from search_spaces.convnet.blocks import make_divisible
+from search_spaces.convnet.fbnet import KINDS, searched_layers
+from search_spaces.space import Codes, SearchSpace
 from search_spaces.tabular.checks import check_positive
 from search_spaces.tabular.ends import head as head_slot
 from search_spaces.tabular.ends import stem as stem_slot
 
 #: The blocks in the order of their numbers in the tables: kernel, expansion, groups of the 1x1 convolutions.
 BLOCKS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
-
-# By rising MACs, as the options of a choice are.
-_OPTIONS = ("skip", "k3_e1_g2", "k5_e1_g2", "k3_e1", "k5_e1", "k3_e3", "k5_e3", "k3_e6", "k5_e6")
-
-
-class ShuffledMBConv(Block):
-    """Inverted residual without expansion whose 1x1 convolutions have groups, with channels shuffled after the first.
-
-    Source: FBNet, figure 3 and table 2.
-
-    Args:
-        layers: makes the layers.
-        in_channels: of the input and of the depthwise convolution.
-        out_channels: of the output.
-        kernel: of the depthwise convolution.
-        stride: of the depthwise convolution.
-        groups: of the 1x1 convolutions.
-    """
-
-    def __init__(
-        self, layers: Layers, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int
-    ) -> None:
-        super().__init__()
-        self.stride, self.groups = stride, groups
-        self.expand = layers.conv(in_channels, in_channels, groups=groups)
-        self.expand_norm = layers.norm(in_channels)
-        self.depthwise = layers.conv(in_channels, in_channels, kernel, stride, groups=in_channels)
-        self.depthwise_norm = layers.norm(in_channels)
-        self.project = layers.conv(in_channels, out_channels, groups=groups)
-        self.project_norm = layers.norm(out_channels)
-        self.act = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = shuffle(self.act(self.expand_norm(self.expand(x))), self.groups)
-        y = self.act(self.depthwise_norm(self.depthwise(y)))
-        return self.residual(x, self.project_norm(self.project(y)))
-
-
-def shuffle(x: Tensor, groups: int) -> Tensor:
-    """The channels of all groups by turns (Zhang et al., CVPR 2018); same shape.
-
-    Rows and columns are one dimension meanwhile: some runtimes know no tensors of five dimensions.
-    """
-    _, channels, height, width = x.shape
-    y = x.view(-1, groups, channels // groups, height * width).permute(0, 2, 1, 3)
-    return y.reshape(-1, channels, height, width)
 
 
 def fbnet(
@@ -83,7 +34,7 @@ def fbnet(
     """A fixed number of layers, each one of nine blocks: 22 layers with the default options, which are those of the tables.
 
     The workload has the MACs and parameters that the tables state: convolutions, the linear layer with its bias, and
-    scale and shift of every normalisation. A `skip` is nothing where shapes agree, else a 1x1 convolution with ReLU.
+    scale and shift of every normalisation. The blocks are those of `fbnet-imagenet`.
 
     Args:
         resolution: of the images in pixels.
@@ -106,34 +57,10 @@ def fbnet(
     check_positive(**options)
     first, *channels, last = (make_divisible(width * size) for size in (stem, *widths, head))
     size = ceil(resolution / stem_stride)
-    choices: list[Choice] = []
-    slots = [stem_slot(resolution, in_channels, first, stem_stride, "relu")]
-    before = first
-    for out, stage_stride, depth in zip(channels, strides, depths, strict=True):
-        for layer in range(depth):
-            name, stride = f"layer{len(choices) + 1}", stage_stride if layer == 0 else 1
-            choices.append(Choice(name, _OPTIONS, ordered=False))
-            slots.append(Slot(name, (name,), partial(_block, name, before, out, stride, size)))
-            before, size = out, ceil(size / stride)
-    slots.append(head_slot(before, last, classes, size, "relu"))
-    return SearchSpace("fbnet", tuple(choices), tuple(slots), options)
-
-
-def _block(
-    name: str, in_channels: int, out_channels: int, stride: int, size: int, values: Mapping[str, Value], phase: str
-) -> Variant | None:
-    kind = str(values[name])
-    common = {"in_channels": in_channels, "out_channels": out_channels, "stride": stride}
-    shapes = ((1, in_channels, size, size),)
-    if kind == "skip":
-        if stride == 1 and in_channels == out_channels:
-            return None
-        return Variant(ModuleSpec.of(ConvNormAct, kernel=1, activation="relu", **common), shapes)
-    kernel, expansion, *groups = (int(part[1:]) for part in kind.split("_"))
-    if groups:
-        return Variant(ModuleSpec.of(ShuffledMBConv, kernel=kernel, groups=groups[0], **common), shapes)
-    hidden = expansion * in_channels
-    return Variant(ModuleSpec.of(MBConv, kernel=kernel, hidden=hidden, activation="relu", **common), shapes)
+    found = searched_layers(first, size, channels, strides, depths)
+    stem_of_all = stem_slot(resolution, in_channels, first, stem_stride, "relu")
+    head_of_all = head_slot(found.channels, last, classes, found.size, "relu")
+    return SearchSpace("fbnet", found.choices, (stem_of_all, *found.slots, head_of_all), options)
 
 
 def codes_of(ops: Sequence[str]) -> Codes:
@@ -145,7 +72,7 @@ def codes_of(ops: Sequence[str]) -> Codes:
     Raises:
         ValueError: when a row is no list of such numbers, or rows differ in length.
     """
-    column = {str(number): _OPTIONS.index(name) for number, name in enumerate(BLOCKS)}
+    column = {str(number): KINDS.index(name) for number, name in enumerate(BLOCKS)}
     rows = [row.split("_") for row in ops]
     for row, text in zip(rows, ops, strict=True):
         if len(row) != len(rows[0]) or not column.keys() >= set(row):
@@ -156,5 +83,5 @@ def codes_of(ops: Sequence[str]) -> Codes:
 
 def ops_of(codes: Codes) -> list[str]:
     """The table's form of `codes`, shape (n, layers): the inverse of `codes_of`."""
-    numbers = [str(BLOCKS.index(name)) for name in _OPTIONS]
+    numbers = [str(BLOCKS.index(name)) for name in KINDS]
     return ["_".join(numbers[code] for code in row) for row in np.asarray(codes).tolist()]

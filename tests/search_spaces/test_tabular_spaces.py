@@ -16,6 +16,7 @@ from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.testing.spaces import SearchSpaceContract
 from search_spaces import SearchSpace
+from search_spaces.convnet.fbnet import shuffle
 from search_spaces.elastic import ElasticOneOf
 from search_spaces.layers import Layers
 from search_spaces.supernet import Supernet
@@ -24,6 +25,8 @@ from search_spaces.tabular import accel_nasbench, fbnet, nasbench201
 
 class TestFbnetOfDigits(SearchSpaceContract):
     """Layers that keep, change and halve the shape."""
+
+    random_architectures = 20
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -42,16 +45,20 @@ class TestFbnetOfDigits(SearchSpaceContract):
 
 
 class TestNasbench201OfDigits(SearchSpaceContract):
-    """Two cells a stage."""
+    """All operations on all edges."""
+
+    random_architectures = 20
 
     @pytest.fixture(scope="class")
     @classmethod
     def space(cls) -> SearchSpace:
-        return search_spaces.get("nasbench201", resolution=8, in_channels=1, classes=5, width=4, cells=2)
+        return search_spaces.get("nasbench201", resolution=8, in_channels=1, classes=5, width=4, cells=1)
 
 
 class TestAccelNasbenchOfDigits(SearchSpaceContract):
     """All four kinds of block, two depths, strides of 1 and 2."""
+
+    random_architectures = 20
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -262,8 +269,8 @@ def test_options_are_cheapest_first() -> None:
 
 def test_shuffling_takes_turns() -> None:
     x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 4).contiguous()
-    assert fbnet.shuffle(x, 2)[1, :, 2, 3].tolist() == [0, 3, 1, 4, 2, 5]
-    torch.testing.assert_close(fbnet.shuffle(x, 3), nn.functional.channel_shuffle(x, 3))
+    assert shuffle(x, 2)[1, :, 2, 3].tolist() == [0, 3, 1, 4, 2, 5]
+    torch.testing.assert_close(shuffle(x, 3), nn.functional.channel_shuffle(x, 3))
 
 
 # ------------------------------------------------------------------------------------------------ Accel-NASBench

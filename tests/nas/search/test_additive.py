@@ -31,9 +31,15 @@ OPTIONS = {
     "accel-nasbench": {},
     "convnet": {"resolutions": [16, 24], "widths": [[16, 24], [32, 48]], "strides": [1, 2], "depths": [[1, 2], [1, 2]]},
     "fbnet": {"depths": [1, 1, 2, 1, 1, 1, 1]},
+    "fbnet-imagenet": {"depths": [1, 1, 2, 1, 1, 1, 1]},
     "hat": {"decoder_layers": [1, 2, 3]},
+    "mnasnet": {"filters": [[16, 24], [32]], "strides": [1, 2], "depths": [[1, 2], [1, 2]]},
+    "mobilenetv2": {"resolutions": [128, 160], "width_multipliers": [0.5, 1.0], "kernels": [3, 5]},
     "mobilenetv3": {"resolutions": [128, 160]},
+    "mobilenetv3-large": {"resolutions": [128, 160], "width_multipliers": [1.0]},
+    "mobilenetv3-small": {"resolutions": [128, 160]},
     "nasbench201": {"cells": 1},
+    "proxylessnas": {"depths": [2, 1, 1, 1, 2, 1]},
 }
 
 
