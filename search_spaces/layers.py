@@ -23,18 +23,31 @@ class Layers:
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        parts: int = 1,
     ) -> nn.Module:
-        """A convolution with `same` padding.
+        """A convolution with `same` padding; one with an even kernel pads nothing, which is left to the block.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
+            parts: equal parts of the output channels that are of different use, such as query, key and value; an
+                elastic layer keeps the first channels of each.
         """
-        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+        padding = kernel // 2 if kernel % 2 else 0
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
+
+    def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
+        """A transposed convolution with bias that multiplies height and width by `stride`; `kernel - stride` is even."""
+        padding = (kernel - stride) // 2
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding=padding)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
         return nn.BatchNorm2d(channels)
+
+    def group_norm(self, channels: int) -> nn.Module:
+        """Normalisation over all channels and pixels of each image: group normalisation with one group."""
+        return nn.GroupNorm(1, channels)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""

@@ -81,6 +81,8 @@ class _Recorder(TorchDispatchMode):
             self._batch_norm(args, output[0])
         elif func is aten.native_layer_norm.default:
             self._layer_norm(args, output[0])
+        elif func is aten.native_group_norm.default:
+            self._group_norm(args, output[0])
         elif func in _HANDLERS:
             _HANDLERS[func](self, args, output)
         else:
@@ -138,9 +140,9 @@ class _Recorder(TorchDispatchMode):
         return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
 
     def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
-        source, weight, bias, stride, padding, dilation, transposed, _, groups = args
-        if transposed:
-            raise UnknownOperator("transposed convolutions are not supported")
+        source, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
+        if transposed and any(output_padding):
+            raise UnknownOperator("transposed convolutions with output_padding are not supported")
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -148,7 +150,8 @@ class _Recorder(TorchDispatchMode):
             ("groups", groups),
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
-        self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+        kind = "conv_transpose" if transposed else "conv"
+        self._append(kind, (source,), output, attributes, weights, self._constants(weight, bias))
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -211,6 +214,39 @@ class _Recorder(TorchDispatchMode):
             raise UnknownOperator("concatenation with a constant is not supported")
         self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
 
+    def slice(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, axis, start, _, *step = args
+        if output.shape == source.shape:
+            self._view(source, output)
+            return
+        if step not in ([], [1]):
+            raise UnknownOperator("slices with a step are not supported")
+        axis %= source.dim()
+        start = start or 0
+        start += source.shape[axis] if start < 0 else 0
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("axis", axis),
+            ("start", start),
+            ("end", start + output.shape[axis]),
+        )
+        self._append("slice", (source,), output, attributes)
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, margins, *value = args
+        if value not in ([], [0], [0.0]) or len(margins) != 4:
+            raise UnknownOperator(
+                "padding of other dimensions than height and width, or not with zeros, is not supported"
+            )
+        left, right, top, bottom = margins
+        self._append("pad", (source,), output, (("padding", (top, left, bottom, right)),))
+
+    def upsample(self, args: tuple[Any, ...], output: Tensor) -> None:
+        sizes = zip(output.shape[2:], args[0].shape[2:], strict=True)
+        if any(large % small for large, small in sizes):
+            raise UnknownOperator("upsampling by other factors than whole numbers is not supported")
+        factors = tuple(large // small for large, small in zip(output.shape[2:], args[0].shape[2:], strict=True))
+        self._append("upsample", args[:1], output, (("factors", factors),))
+
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
         self._append("clip", args[:1], output, (("min", low), ("max", high)))
@@ -222,6 +258,14 @@ class _Recorder(TorchDispatchMode):
         attributes: tuple[tuple[str, Attribute], ...] = (("axis", source.dim() - len(shape)), ("epsilon", epsilon))
         weights = (tuple(scale.shape), tuple(shift.shape))
         self._append("layer_norm", (source,), output, attributes, weights, self._constants(scale, shift))
+
+    def _group_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, scale, shift, *_, groups, epsilon = args
+        if scale is None or shift is None:
+            raise UnknownOperator("group normalisation without scale and shift is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("groups", groups), ("epsilon", epsilon))
+        weights = (tuple(scale.shape), tuple(shift.shape))
+        self._append("group_norm", (source,), output, attributes, weights, self._constants(scale, shift))
 
     def _batch_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
@@ -256,7 +300,7 @@ def _pair(sizes: Any) -> tuple[int, int]:
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
-    if func in _BATCH_NORMS:
+    if func in _BATCH_NORMS or func is aten.native_group_norm.default:
         return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
     if func in _ELEMENTWISE:
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
@@ -276,6 +320,9 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten._softmax.default: _Recorder.softmax,
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
+    aten.slice.Tensor: _Recorder.slice,
+    aten.constant_pad_nd.default: _Recorder.pad,
+    aten.upsample_nearest2d.default: _Recorder.upsample,
     aten.hardtanh.default: _Recorder.clip,
 }
 

@@ -122,6 +122,20 @@ def _conv(node: _Node) -> Function:
     return function
 
 
+def _conv_transpose(node: _Node) -> Function:
+    node.need(auto_pad="NOTSET", output_padding=[0, 0])
+    top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right):
+        raise ValueError("torch cannot run the model: operator ConvTranspose with uneven pads has no translation")
+    stride, dilation = (tuple(node.attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
+    groups = node.attributes.get("group", 1)
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.conv_transpose2d(x, weight, bias, stride, (top, left), 0, groups, dilation)
+
+    return function
+
+
 def _gemm(node: _Node) -> Function:
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
     flip_a, flip_b = node.attributes.get("transA", 0), node.attributes.get("transB", 0)
@@ -205,6 +219,40 @@ def _layer_norm(node: _Node) -> Function:
     return function
 
 
+def _instance_norm(node: _Node) -> Function:
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+
+
+def _slice(node: _Node) -> Function:
+    starts, ends, axes, steps = (node.constant(index) for index in range(1, 5))
+    if starts is None or ends is None or (steps is not None and (steps != 1).any()):
+        raise ValueError("torch cannot run the model: operator Slice with steps has no translation")
+    bounds = [*zip(starts.tolist(), ends.tolist(), strict=True)]
+    dims = range(len(bounds)) if axes is None else axes.tolist()
+    window = {dim: slice(start, end) for dim, (start, end) in zip(dims, bounds, strict=True)}
+    return lambda x: x[tuple(window.get(dim, window.get(dim - x.dim(), slice(None))) for dim in range(x.dim()))]
+
+
+def _pad(node: _Node) -> Function:
+    node.need(mode="constant")
+    margins, value = node.constant(1), node.constant(2)
+    if margins is None or node.constant(3) is not None:
+        raise ValueError("torch cannot run the model: operator Pad of some axes only has no translation")
+    before, after = np.split(margins, 2)
+    amounts = [int(amount) for pair in zip(before[::-1], after[::-1], strict=True) for amount in pair]
+    return lambda x: functional.pad(x, amounts, value=0.0 if value is None else float(value))
+
+
+def _resize(node: _Node) -> Function:
+    node.need(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    factors = node.constant(2)
+    if factors is None or len(factors) != 4 or (factors[:2] != 1).any():
+        raise ValueError("torch cannot run the model: operator Resize needs factors for height and width of images")
+    scale = tuple(factors[2:].tolist())
+    return lambda x: functional.interpolate(x, scale_factor=scale, mode="nearest")
+
+
 def _softmax(node: _Node) -> Function:
     axis = node.attributes.get("axis", -1)
     return lambda x: x.softmax(axis)
@@ -229,7 +277,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "ReduceMean", "Reshape"}
+_CONFIGURED = {"Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice"}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -239,19 +287,24 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(_identity),
+    "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _plain(torch.matmul),
     "Mul": _plain(torch.mul),
+    "Pad": _pad,
     "ReduceMean": _reduce_mean,
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
+    "Resize": _resize,
     "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
     "Softmax": _softmax,
     "Transpose": _transpose,
 }

@@ -116,6 +116,22 @@ def _conv(graph: _Graph, op: Op) -> None:
     )
 
 
+def _conv_transpose(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    inputs, _, *window = op.weights[0]
+    graph.node(
+        op,
+        "ConvTranspose",
+        *_weights(graph, op.weights, inputs * prod(window)),
+        kernel_shape=window,
+        strides=attributes["stride"],
+        pads=(vertical, horizontal, vertical, horizontal),
+        dilations=attributes["dilation"],
+        group=attributes["groups"],
+    )
+
+
 def _linear(graph: _Graph, op: Op) -> None:
     rows, columns = op.weights[0]
     if len(op.output_shape) == 2:
@@ -179,6 +195,39 @@ def _layer_norm(graph: _Graph, op: Op) -> None:
     graph.node(op, "LayerNormalization", *constants, axis=attributes["axis"], epsilon=attributes["epsilon"])
 
 
+def _group_norm(graph: _Graph, op: Op) -> None:
+    # Every group is a channel of an instance normalisation; scale and shift come after it.
+    attributes = dict(op.attributes)
+    groups, shape = int(attributes["groups"]), graph.batched(op.output_shape)  # type: ignore[arg-type]
+    flat, normal, whole, scaled = (f"{graph.output(op)}_{step}" for step in ("flat", "normal", "whole", "scaled"))
+    one, zero = (graph.constant(np.full(groups, value, np.float32)) for value in (1, 0))
+    to_flat = graph.constant(np.array([shape[0], groups, -1], np.int64))
+    graph.append("Reshape", [graph.names[op.inputs[0]], to_flat], flat)
+    graph.append("InstanceNormalization", [flat, one, zero], normal, epsilon=attributes["epsilon"])
+    graph.append("Reshape", [normal, graph.constant(np.array(shape, np.int64))], whole)
+    column = (*op.weights[0], *[1] * (len(shape) - 2))
+    graph.append("Mul", [whole, graph.constant(np.full(column, 0.9, np.float32))], scaled)
+    graph.append("Add", [scaled, graph.random(column, 0.01)], graph.output(op))
+
+
+def _slice(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    bounds = (np.array([attributes[name]], np.int64) for name in ("start", "end", "axis"))
+    graph.node(op, "Slice", *map(graph.constant, bounds))
+
+
+def _pad(graph: _Graph, op: Op) -> None:
+    top, left, bottom, right = dict(op.attributes)["padding"]  # type: ignore[misc]
+    graph.node(op, "Pad", graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)))
+
+
+def _upsample(graph: _Graph, op: Op) -> None:
+    factors = graph.constant(np.array([1, 1, *dict(op.attributes)["factors"]], np.float32))  # type: ignore[misc]
+    graph.node(
+        op, "Resize", "", factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
 def _gather(graph: _Graph, op: Op) -> None:
     # The table comes before the numbers of the rows.
     table = graph.random(op.weights[0], 1.0)
@@ -225,9 +274,14 @@ def _plain(kind: str, **attributes: Any) -> Callable[[_Graph, Op], None]:
 
 _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "slice": _slice,
+    "pad": _pad,
+    "upsample": _upsample,
     "gather": _gather,
     "softmax": _along_axis("Softmax"),
     "concat": _along_axis("Concat"),

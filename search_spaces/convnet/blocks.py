@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
-from search_spaces.reordering import Reordering
+from search_spaces.reordering import Reordering, falling_importance, reorder
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -21,7 +21,13 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "hardsigmoid": (torch.relu, nn.functional.hardsigmoid),
     "sigmoid": (nn.functional.silu, torch.sigmoid),
+    "relu_sigmoid": (torch.relu, torch.sigmoid),
 }
+
+
+def activation_of(name: str) -> nn.Module:
+    """The activation `relu`, `hardswish`, `silu` or `identity`."""
+    return _ACTIVATIONS[name]()
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
@@ -45,7 +51,8 @@ def check_sizes(
 class SqueezeExcite(nn.Module):
     """Scale every channel by a gate computed from the mean of all channels (Hu et al., CVPR 2018).
 
-    The gate is a `hardsigmoid` after ReLU (MobileNetV3) or a `sigmoid` after SiLU (EfficientNet).
+    The gate is a `hardsigmoid` after ReLU (MobileNetV3), a `sigmoid` after SiLU (EfficientNet), or a sigmoid after ReLU
+    (`relu_sigmoid`, as first published).
     """
 
     def __init__(self, layers: Layers, channels: int, squeeze: int, gate: str = "hardsigmoid") -> None:
@@ -95,7 +102,7 @@ class MBConv(Block):
         activation: `relu`, `hardswish` or `silu`.
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
-        gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.
+        gate: of squeeze-excite, `hardsigmoid`, `sigmoid` or `relu_sigmoid`.
     """
 
     def __init__(
@@ -134,17 +141,17 @@ class MBConv(Block):
     def sort_channels(self) -> list[Reordering]:
         if self.expand is None or self.expand_norm is None:
             return []
-        order = _falling_importance(self.project)
+        order = falling_importance(self.project)
         sorted_layers = (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm)
-        moved = [move for layer in sorted_layers for move in _reorder(layer, 0, order)]
-        moved += _reorder(self.project, 1, order)
+        moved = [move for layer in sorted_layers for move in reorder(layer, 0, order)]
+        moved += reorder(self.project, 1, order)
         if self.squeeze_excite is None:
             return moved
-        moved += _reorder(self.squeeze_excite.reduce, 1, order)
-        moved += _reorder(self.squeeze_excite.expand, 0, order)
-        squeezed = _falling_importance(self.squeeze_excite.expand)
-        moved += _reorder(self.squeeze_excite.reduce, 0, squeezed)
-        return moved + _reorder(self.squeeze_excite.expand, 1, squeezed)
+        moved += reorder(self.squeeze_excite.reduce, 1, order)
+        moved += reorder(self.squeeze_excite.expand, 0, order)
+        squeezed = falling_importance(self.squeeze_excite.expand)
+        moved += reorder(self.squeeze_excite.reduce, 0, squeezed)
+        return moved + reorder(self.squeeze_excite.expand, 1, squeezed)
 
 
 class FusedMBConv(Block):
@@ -187,8 +194,8 @@ class FusedMBConv(Block):
         return self.residual(x, self.project_norm(self.project(y)))
 
     def sort_channels(self) -> list[Reordering]:
-        order = _falling_importance(self.project, blocks=self.groups)
-        return _reorder(self.fused, 0, order) + _reorder(self.fused_norm, 0, order) + _reorder(self.project, 1, order)
+        order = falling_importance(self.project, blocks=self.groups)
+        return reorder(self.fused, 0, order) + reorder(self.fused_norm, 0, order) + reorder(self.project, 1, order)
 
 
 class GroupedMBConv(FusedMBConv):
@@ -229,24 +236,3 @@ class Head(nn.Module):
             y = self.act(self.mix(y))
         logits: Tensor = self.classifier(y.flatten(1))
         return logits
-
-
-def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
-    """Order of the input channels of the convolution `reader` by falling L1 norm, within each of `blocks` blocks."""
-    weight: Tensor = reader.get_parameter("weight").detach()
-    importance = weight.abs().sum((0, 2, 3)).view(blocks, -1)
-    order = importance.argsort(dim=1, descending=True, stable=True)
-    offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
-    return (order + offsets).flatten()
-
-
-def _reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
-    """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
-    tensors: list[Tensor] = [layer.get_parameter("weight")]
-    if dim == 0:
-        vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
-        tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]
-    moved = [Reordering(tensor, dim, order) for tensor in tensors]
-    for reordering in moved:
-        reordering.apply(reordering.tensor)
-    return moved

@@ -75,16 +75,27 @@ class ElasticLayers(Layers):
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        parts: int = 1,
     ) -> nn.Module:
         from search_spaces.elastic.conv import ElasticConv2d
 
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
-        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows))
+        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), parts)
+
+    def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
+        from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
+
+        return ElasticConvTranspose2d(in_channels, out_channels, kernel, stride)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
         return ElasticBatchNorm2d(channels, _conv(follows))
+
+    def group_norm(self, channels: int) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticGroupNorm
+
+        return ElasticGroupNorm(channels)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         from search_spaces.elastic.options import ElasticOneOf
