@@ -105,7 +105,7 @@ class _Recorder(TorchDispatchMode):
         if id(tensor) not in self.number:
             raise UnknownOperator(
                 "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation; the cost of neither is known"
+                "its batch normalisation, or images that a convolution pads; the cost of neither is known"
             )
         return self.number[id(tensor)]
 
@@ -141,8 +141,8 @@ class _Recorder(TorchDispatchMode):
 
     def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
-        if transposed and any(output_padding):
-            raise UnknownOperator("transposed convolutions with output_padding are not supported")
+        if not (transposed or any(padding)):
+            source, padding = self._with_padding_before(source, tuple(padding))
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -150,8 +150,23 @@ class _Recorder(TorchDispatchMode):
             ("groups", groups),
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
-        kind = "conv_transpose" if transposed else "conv"
-        self._append(kind, (source,), output, attributes, weights, self._constants(weight, bias))
+        parameters = self._constants(weight, bias)
+        if not transposed:
+            self._append("conv", (source,), output, attributes, weights, parameters)
+        elif not any(output_padding):
+            self._append("conv_transpose", (source,), output, attributes, weights, parameters)
+        else:
+            raise UnknownOperator("transposed convolutions with output_padding are not supported")
+
+    def _with_padding_before(self, source: Tensor, padding: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+        """What a convolution reads, and what it pads: also what was padded just before it, as exporters fold it."""
+        last = self.ops[-1] if self.ops else None
+        if last is None or last.kind != "pad" or self._number(source) != last.outputs[0]:
+            return source, padding
+        self.ops.pop()
+        del self.number[id(source)]
+        whole = next(tensor for tensor in self.tensors if self.number.get(id(tensor)) == last.inputs[0])
+        return whole, dict(last.attributes)["padding"]  # type: ignore[return-value]
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -241,11 +256,10 @@ class _Recorder(TorchDispatchMode):
         self._append("pad", (source,), output, (("padding", (top, left, bottom, right)),))
 
     def upsample(self, args: tuple[Any, ...], output: Tensor) -> None:
-        sizes = zip(output.shape[2:], args[0].shape[2:], strict=True)
+        sizes = [*zip(output.shape[2:], args[0].shape[2:], strict=True)]
         if any(large % small for large, small in sizes):
             raise UnknownOperator("upsampling by other factors than whole numbers is not supported")
-        factors = tuple(large // small for large, small in zip(output.shape[2:], args[0].shape[2:], strict=True))
-        self._append("upsample", args[:1], output, (("factors", factors),))
+        self._append("upsample", args[:1], output, (("factors", tuple(large // small for large, small in sizes)),))
 
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))

@@ -103,14 +103,14 @@ class _Graph:
 
 def _conv(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
-    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    padding: tuple[int, ...] = attributes["padding"]  # type: ignore[assignment]
     graph.node(
         op,
         "Conv",
         *_weights(graph, op.weights, prod(op.weights[0][1:])),
         kernel_shape=op.weights[0][2:],
         strides=attributes["stride"],
-        pads=(vertical, horizontal, vertical, horizontal),
+        pads=padding if len(padding) == 4 else padding * 2,  # the same on both sides
         dilations=attributes["dilation"],
         group=attributes["groups"],
     )
