@@ -37,7 +37,10 @@ _ELEMENTWISE = {
     aten.sigmoid.default: "sigmoid",
     aten.silu.default: "silu",
     aten.gelu.default: "gelu",
+    aten.exp.default: "exp",
+    aten.softplus.default: "softplus",
     aten.add.Tensor: "add",
+    aten.sub.Tensor: "sub",
     aten.mul.Tensor: "mul",
 }
 
@@ -61,6 +64,8 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        # Parameters that a constant is computed from, and how many values each has until an operator has read it.
+        self.sources: dict[int, frozenset[int]] = {id(tensor): frozenset([id(tensor)]) for tensor in self.weights.values()}
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
         self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
         # Keeps every tensor alive: a freed one would pass its id on to another.
@@ -73,7 +78,9 @@ class _Recorder(TorchDispatchMode):
         output = _run(func, args, kwargs or {})
         if func in _ALLOCATIONS:
             return output
-        if func in _VIEWS:
+        if self._is_constant(args):
+            self._fold(args, output)
+        elif func in _VIEWS:
             self._view(args[0], output)
         elif func in _ELEMENTWISE:
             self._elementwise(_ELEMENTWISE[func], args, output)
@@ -81,6 +88,8 @@ class _Recorder(TorchDispatchMode):
             self._batch_norm(args, output[0])
         elif func is aten.native_layer_norm.default:
             self._layer_norm(args, output[0])
+        elif func is aten.native_group_norm.default:
+            self._group_norm(args, output[0])
         elif func in _HANDLERS:
             _HANDLERS[func](self, args, output)
         else:
@@ -89,12 +98,22 @@ class _Recorder(TorchDispatchMode):
             )
         return output
 
+    def _is_constant(self, args: tuple[Any, ...]) -> bool:
+        """Whether an operator reads constants only."""
+        tensors = _tensors(args)
+        return bool(tensors) and all(id(tensor) in self.weights for tensor in tensors)
+
+    def _fold(self, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        """Take what is computed from constants alone for a constant, as every runtime does."""
+        sources = frozenset().union(*(self.sources[id(tensor)] for tensor in _tensors(args)))
+        for tensor in output if isinstance(output, tuple | list) else (output,):
+            self.tensors.append(tensor)
+            self.weights[id(tensor)] = tensor
+            self.sources[id(tensor)] = sources
+
     def _view(self, source: Tensor, view: Tensor) -> None:
         self.tensors.append(view)
-        if id(source) in self.weights:
-            self.weights[id(view)] = view
-            self.trainable[id(view)] = self.trainable.get(id(source), 0)
-        elif view.shape == source.shape:
+        if view.shape == source.shape:
             self.number[id(view)] = self._number(source)
         else:
             self._append("reshape", (source,), view)
@@ -135,7 +154,10 @@ class _Recorder(TorchDispatchMode):
         self._append(kind, args, output, numbers, shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
-        return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
+        """Trainable values that `tensors` were computed from, each counted for the first operator that reads it."""
+        constants = [tensor for tensor in tensors if tensor is not None]
+        sources = frozenset().union(*(self.sources.get(id(tensor), frozenset()) for tensor in constants))
+        return sum(self.trainable.pop(source, 0) for source in sources)
 
     def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, weight, bias, stride, padding, dilation, transposed, _, groups = args
@@ -192,9 +214,12 @@ class _Recorder(TorchDispatchMode):
         self.transpose((source, order), output)
 
     def matmul(self, args: tuple[Any, ...], output: Tensor) -> None:
-        if any(id(factor) in self.weights for factor in args):
-            raise UnknownOperator("a product of stacks of matrices of which one is a constant is not supported")
-        self._append("matmul", args, output)
+        left, right = args
+        if id(left) in self.weights:
+            raise UnknownOperator("a product of a constant stack of matrices with an activation is not supported")
+        constants = [right] if id(right) in self.weights else []
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append("matmul", args, output, (), shapes, self._constants(*constants))
 
     def softmax(self, args: tuple[Any, ...], output: Tensor) -> None:
         self._append("softmax", args[:1], output, (("axis", args[1] % output.dim()),))
@@ -211,6 +236,27 @@ class _Recorder(TorchDispatchMode):
             raise UnknownOperator("concatenation with a constant is not supported")
         self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
 
+    def slice(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, axis, start, end, *step = args
+        if output.shape == source.shape:
+            self._view(source, output)
+            return
+        axis %= source.dim()
+        if axis == 0:
+            raise UnknownOperator("taking a part of a batch is not supported")
+        start, end, stride = slice(start, end, *step).indices(source.shape[axis])
+        attributes: tuple[tuple[str, Attribute], ...] = (("axis", axis), ("start", start), ("end", end), ("step", stride))
+        self._append("slice", (source,), output, attributes)
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, margins, *value = args
+        if value not in ([], [0], [0.0]) or len(margins) != 4:
+            raise UnknownOperator(
+                "padding of other dimensions than height and width, or not with zeros, is not supported"
+            )
+        left, right, top, bottom = margins
+        self._append("pad", (source,), output, (("padding", (top, left, bottom, right)),))
+
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
         self._append("clip", args[:1], output, (("min", low), ("max", high)))
@@ -222,6 +268,14 @@ class _Recorder(TorchDispatchMode):
         attributes: tuple[tuple[str, Attribute], ...] = (("axis", source.dim() - len(shape)), ("epsilon", epsilon))
         weights = (tuple(scale.shape), tuple(shift.shape))
         self._append("layer_norm", (source,), output, attributes, weights, self._constants(scale, shift))
+
+    def _group_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, scale, shift, *_, groups, epsilon = args
+        if scale is None or shift is None:
+            raise UnknownOperator("group normalisation without scale and shift is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("groups", groups), ("epsilon", epsilon))
+        weights = (tuple(scale.shape), tuple(shift.shape))
+        self._append("group_norm", (source,), output, attributes, weights, self._constants(scale, shift))
 
     def _batch_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
@@ -254,9 +308,15 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return int(height), int(width[0] if width else height)
 
 
+def _tensors(args: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors among arguments, some of which may be lists."""
+    flat = [item for arg in args for item in (arg if isinstance(arg, tuple | list) else (arg,))]
+    return [item for item in flat if isinstance(item, Tensor)]
+
+
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
-    if func in _BATCH_NORMS:
+    if func in _BATCH_NORMS or func is aten.native_group_norm.default:
         return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
     if func in _ELEMENTWISE:
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
@@ -277,6 +337,8 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
     aten.hardtanh.default: _Recorder.clip,
+    aten.slice.Tensor: _Recorder.slice,
+    aten.constant_pad_nd.default: _Recorder.pad,
 }
 
 

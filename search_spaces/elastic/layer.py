@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter
@@ -86,6 +87,11 @@ class ElasticLayers(Layers):
 
         return ElasticBatchNorm2d(channels, _conv(follows))
 
+    def group_norm(self, channels: int) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticGroupNorm
+
+        return ElasticGroupNorm(channels)
+
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         from search_spaces.elastic.options import ElasticOneOf
 
@@ -105,6 +111,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.parameter import ElasticParameter
 
         return ElasticParameter(*shape, fill=fill)
+
+    def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
+        from search_spaces.elastic.constant import ElasticConstant
+
+        return ElasticConstant(make, size)
 
 
 def _conv(follows: nn.Module | None) -> ElasticLayer | None:
