@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
+from search_spaces.constant import Constant
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter
 
@@ -65,3 +66,7 @@ class Layers:
         """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each
         dimension."""
         return Parameter(*shape, fill=fill)
+
+    def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
+        """The tensor that `make` computes for a size; an elastic one computes those of smaller sizes too."""
+        return Constant(make, size)

@@ -37,7 +37,10 @@ _ELEMENTWISE = {
     aten.sigmoid.default: "sigmoid",
     aten.silu.default: "silu",
     aten.gelu.default: "gelu",
+    aten.exp.default: "exp",
+    aten.softplus.default: "softplus",
     aten.add.Tensor: "add",
+    aten.sub.Tensor: "sub",
     aten.mul.Tensor: "mul",
 }
 
@@ -61,6 +64,10 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        # Parameters that a constant is computed from, and how many values each has until an operator has read it.
+        self.sources: dict[int, frozenset[int]] = {
+            id(tensor): frozenset([id(tensor)]) for tensor in self.weights.values()
+        }
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
         self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
         # Keeps every tensor alive: a freed one would pass its id on to another.
@@ -73,7 +80,9 @@ class _Recorder(TorchDispatchMode):
         output = _run(func, args, kwargs or {})
         if func in _ALLOCATIONS:
             return output
-        if func in _VIEWS:
+        if self._is_constant(args):
+            self._fold(args, output)
+        elif func in _VIEWS:
             self._view(args[0], output)
         elif func in _ELEMENTWISE:
             self._elementwise(_ELEMENTWISE[func], args, output)
@@ -91,12 +100,22 @@ class _Recorder(TorchDispatchMode):
             )
         return output
 
+    def _is_constant(self, args: tuple[Any, ...]) -> bool:
+        """Whether an operator reads constants only."""
+        tensors = _tensors(args)
+        return bool(tensors) and all(id(tensor) in self.weights for tensor in tensors)
+
+    def _fold(self, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        """Take what is computed from constants alone for a constant, as every runtime does."""
+        sources = frozenset().union(*(self.sources[id(tensor)] for tensor in _tensors(args)))
+        for tensor in output if isinstance(output, tuple | list) else (output,):
+            self.tensors.append(tensor)
+            self.weights[id(tensor)] = tensor
+            self.sources[id(tensor)] = sources
+
     def _view(self, source: Tensor, view: Tensor) -> None:
         self.tensors.append(view)
-        if id(source) in self.weights:
-            self.weights[id(view)] = view
-            self.trainable[id(view)] = self.trainable.get(id(source), 0)
-        elif view.shape == source.shape:
+        if view.shape == source.shape:
             self.number[id(view)] = self._number(source)
         else:
             self._append("reshape", (source,), view)
@@ -137,7 +156,10 @@ class _Recorder(TorchDispatchMode):
         self._append(kind, args, output, numbers, shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
-        return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
+        """Trainable values that `tensors` were computed from, each counted for the first operator that reads it."""
+        constants = [tensor for tensor in tensors if tensor is not None]
+        sources = frozenset().union(*(self.sources.get(id(tensor), frozenset()) for tensor in constants))
+        return sum(self.trainable.pop(source, 0) for source in sources)
 
     def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
@@ -210,9 +232,12 @@ class _Recorder(TorchDispatchMode):
         self.transpose((source, order), output)
 
     def matmul(self, args: tuple[Any, ...], output: Tensor) -> None:
-        if any(id(factor) in self.weights for factor in args):
-            raise UnknownOperator("a product of stacks of matrices of which one is a constant is not supported")
-        self._append("matmul", args, output)
+        left, right = args
+        if id(left) in self.weights:
+            raise UnknownOperator("a product of a constant stack of matrices with an activation is not supported")
+        constants = [right] if id(right) in self.weights else []
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append("matmul", args, output, (), shapes, self._constants(*constants))
 
     def softmax(self, args: tuple[Any, ...], output: Tensor) -> None:
         self._append("softmax", args[:1], output, (("axis", args[1] % output.dim()),))
@@ -230,19 +255,19 @@ class _Recorder(TorchDispatchMode):
         self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
 
     def slice(self, args: tuple[Any, ...], output: Tensor) -> None:
-        source, axis, start, _, *step = args
+        source, axis, start, end, *step = args
         if output.shape == source.shape:
             self._view(source, output)
             return
-        if step not in ([], [1]):
-            raise UnknownOperator("slices with a step are not supported")
         axis %= source.dim()
-        start = start or 0
-        start += source.shape[axis] if start < 0 else 0
+        if axis == 0:
+            raise UnknownOperator("taking a part of a batch is not supported")
+        start, end, stride = slice(start, end, *step).indices(source.shape[axis])
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("axis", axis),
             ("start", start),
-            ("end", start + output.shape[axis]),
+            ("end", end),
+            ("step", stride),
         )
         self._append("slice", (source,), output, attributes)
 
@@ -312,6 +337,12 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return int(height), int(width[0] if width else height)
 
 
+def _tensors(args: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors among arguments, some of which may be lists."""
+    flat = [item for arg in args for item in (arg if isinstance(arg, tuple | list) else (arg,))]
+    return [item for item in flat if isinstance(item, Tensor)]
+
+
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
     if func in _BATCH_NORMS or func is aten.native_group_norm.default:
@@ -334,10 +365,10 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten._softmax.default: _Recorder.softmax,
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
-    aten.slice.Tensor: _Recorder.slice,
-    aten.constant_pad_nd.default: _Recorder.pad,
     aten.upsample_nearest2d.default: _Recorder.upsample,
     aten.hardtanh.default: _Recorder.clip,
+    aten.slice.Tensor: _Recorder.slice,
+    aten.constant_pad_nd.default: _Recorder.pad,
 }
 
 

@@ -31,10 +31,11 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
-            `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a
-            table by their numbers, which are its input), `concat`, `slice`, `pad` (height and width, with zeros),
-            `upsample` (nearest pixel, whole factors), `transpose` or `reshape`.
+            `silu`, `gelu`, `exp`, `softplus`, `add`, `sub`, `mul`, `zero` (zeros of the shape of its input), `mean`,
+            `average_pool`, `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
+            second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
+            `concat`, `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors), `transpose`
+            or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
@@ -84,12 +85,13 @@ class Op:
         return max(0, _bytes(self.weights[0]) - _bytes(self.output_shape)) if self.kind == "gather" else 0
 
     def costs(self) -> dict[str, int]:
-        """Its share of every column of `COSTS`; a `reshape` costs nothing, and a `gather` the rows that it reads."""
+        """Its share of every column of `COSTS`; a `reshape` costs nothing, a `gather` or `slice` what it reads."""
         costs = dict.fromkeys(COSTS, 0)
         if self.kind == "reshape":
             return costs
         costs["kernels"] = 1
-        costs["activation_bytes"] = BYTES_PER_VALUE * sum(prod(shape) for shape in self.shapes)
+        moved = self.shapes if self.kind != "slice" else (self.output_shape, self.output_shape)
+        costs["activation_bytes"] = sum(map(_bytes, moved))
         costs["weight_bytes"] = sum(map(_bytes, self.weights)) - self.idle_weight_bytes
         if self.macs:
             costs[self.macs_kind] = self.macs

@@ -219,31 +219,6 @@ def _layer_norm(node: _Node) -> Function:
     return function
 
 
-def _instance_norm(node: _Node) -> Function:
-    epsilon = node.attributes.get("epsilon", 1e-5)
-    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
-
-
-def _slice(node: _Node) -> Function:
-    starts, ends, axes, steps = (node.constant(index) for index in range(1, 5))
-    if starts is None or ends is None or (steps is not None and (steps != 1).any()):
-        raise ValueError("torch cannot run the model: operator Slice with steps has no translation")
-    bounds = [*zip(starts.tolist(), ends.tolist(), strict=True)]
-    dims = range(len(bounds)) if axes is None else axes.tolist()
-    window = {dim: slice(start, end) for dim, (start, end) in zip(dims, bounds, strict=True)}
-    return lambda x: x[tuple(window.get(dim, window.get(dim - x.dim(), slice(None))) for dim in range(x.dim()))]
-
-
-def _pad(node: _Node) -> Function:
-    node.need(mode="constant")
-    margins, value = node.constant(1), node.constant(2)
-    if margins is None or node.constant(3) is not None:
-        raise ValueError("torch cannot run the model: operator Pad of some axes only has no translation")
-    before, after = np.split(margins, 2)
-    amounts = [int(amount) for pair in zip(before[::-1], after[::-1], strict=True) for amount in pair]
-    return lambda x: functional.pad(x, amounts, value=0.0 if value is None else float(value))
-
-
 def _resize(node: _Node) -> Function:
     node.need(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     factors = node.constant(2)
@@ -268,6 +243,44 @@ def _concat(node: _Node) -> Function:
     return lambda *tensors: torch.cat(tensors, axis)
 
 
+def _slice(node: _Node) -> Function:
+    bounds = [node.constant(index) for index in range(1, 5)]
+    starts, ends = ([] if bound is None else bound.tolist() for bound in bounds[:2])
+    axes = range(len(starts)) if bounds[2] is None else bounds[2].tolist()
+    steps = [1] * len(starts) if bounds[3] is None else bounds[3].tolist()
+    if min(steps) < 1:
+        raise ValueError("torch cannot run the model: operator Slice with a negative step has no translation")
+    parts = dict(zip(axes, map(slice, starts, ends, steps), strict=True))
+    return lambda x: x[tuple(parts.get(axis, parts.get(axis - x.dim(), slice(None))) for axis in range(x.dim()))]
+
+
+def _pad(node: _Node) -> Function:
+    node.need(mode="constant")
+    margins, value = node.constant(1), node.constant(2)
+    if margins is None or node.constant(3) is not None:
+        raise ValueError("torch cannot run the model: operator Pad of some axes only has no translation")
+    before, after = np.split(margins, 2)
+    amounts = [int(amount) for pair in zip(before[::-1], after[::-1], strict=True) for amount in pair]
+    return lambda x: functional.pad(x, amounts, value=0.0 if value is None else float(value))
+
+
+def _instance_norm(node: _Node) -> Function:
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+
+
+def _unsqueeze(node: _Node) -> Function:
+    axes = node.constant(1)
+    places = [] if axes is None else axes.tolist()
+
+    def function(x: Tensor) -> Tensor:
+        rank = x.dim() + len(places)
+        new = {place % rank for place in places}
+        return x[tuple(None if axis in new else slice(None) for axis in range(rank))]
+
+    return function
+
+
 def _plain(function: Function) -> Callable[[_Node], Function]:
     return lambda _: function
 
@@ -277,7 +290,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice"}
+_CONFIGURED = {"Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Unsqueeze"}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -288,9 +301,11 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Concat": _concat,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
+    "Exp": _plain(torch.exp),
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
+    "Greater": _plain(torch.gt),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(_identity),
@@ -306,5 +321,9 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Sigmoid": _plain(torch.sigmoid),
     "Slice": _slice,
     "Softmax": _softmax,
+    "Softplus": _plain(functional.softplus),
+    "Sub": _plain(torch.sub),
     "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "Where": _plain(torch.where),
 }

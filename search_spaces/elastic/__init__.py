@@ -1,5 +1,6 @@
 """Layers whose shape can be changed after they were made, sharing one set of weights."""
 
+from search_spaces.elastic.constant import ElasticConstant
 from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
@@ -10,6 +11,7 @@ from search_spaces.elastic.parameter import ElasticParameter
 
 __all__ = [
     "ElasticBatchNorm2d",
+    "ElasticConstant",
     "ElasticConv2d",
     "ElasticConvTranspose2d",
     "ElasticGroupNorm",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter
@@ -116,6 +117,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.parameter import ElasticParameter
 
         return ElasticParameter(*shape, fill=fill)
+
+    def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
+        from search_spaces.elastic.constant import ElasticConstant
+
+        return ElasticConstant(make, size)
 
 
 def _conv(follows: nn.Module | None) -> ElasticLayer | None:

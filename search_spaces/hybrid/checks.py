@@ -31,8 +31,13 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"kernels must be odd, not {list(options['kernels'])}")
     if min(options["head"], options["features"]) < 0:
         raise ValueError("head and features must be 0 or more")
+    before = options["stem"][-1:]
     for stage in range(len(options["strides"])):
         _check_stage(options, stage)
+        inside = options["widths"][stage] or before
+        _check_divisors(options["first_kinds"][stage], before)
+        _check_divisors(options["kinds"][stage], inside)
+        before = inside
 
 
 def _positive(name: str, values: Sequence[int]) -> None:
@@ -56,7 +61,12 @@ def _check_stage(options: Mapping[str, Any], stage: int) -> None:
     fixed = [kind for kind in first_kinds if not KINDS[kind].changes_shape]
     if fixed:
         raise ValueError(f"{fixed[0]!r} cannot change the number of channels, so no stage begins with it")
-    channels = [channel for entry in (options["stem"][-1:], *options["widths"]) for channel in entry]
-    uneven = [channel for channel in channels if channel % 2]
-    if uneven and any(KINDS[kind].even_channels for kind in (*first_kinds, *kinds)):
-        raise ValueError(f"convolutions in two groups need even numbers of channels, not {uneven[0]}")
+
+
+def _check_divisors(kinds: Sequence[str], channels: Sequence[int]) -> None:
+    for kind in kinds:
+        wrong = [channel for channel in channels if channel % KINDS[kind].divisor]
+        if wrong:
+            raise ValueError(
+                f"blocks of kind {kind!r} need a multiple of {KINDS[kind].divisor} channels, not {wrong[0]}"
+            )

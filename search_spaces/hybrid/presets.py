@@ -8,9 +8,10 @@ from typing import Any
 from search_spaces.space import Value, nearest
 
 _CONVOLUTIONS = ("mbconv", "grouped", "fused")
-_LOCAL = ("conv_ffn", "mbconv", "small_kernel", "grouped", "fused")
-_ALL = ("conv_ffn", "mbconv", "single_head_attention", "small_kernel_attention", "small_kernel", "conv_attention",
-        "grouped", "fused")  # fmt: skip
+_LOCAL = ("conv_ffn", "mbconv", "modulation", "small_kernel", "grouped", "fused")
+#: All but squeeze-excite: the others change the size of images, mix what is far apart, or both.
+_ALL = (*_LOCAL, "single_head_attention", "state_mixer", "frequency_filter", "selective_scan", "small_kernel_attention",
+        "conv_attention")  # fmt: skip
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "images": {

@@ -77,8 +77,12 @@ def test_presets() -> None:
 
 @pytest.mark.parametrize(("pixels", "stride"), [(7, 1), (8, 1), (9, 2), (14, 2), (28, 4), (56, 4)])
 def test_attention_looks_at_small_images(pixels: int, stride: int) -> None:
-    place = Place(16, 16, 2, 3, 1, 5, pixels, "relu")
-    assert place.attention_stride == stride
+    assert Place(16, 16, 2, 3, 1, 5, pixels, "relu").attention_stride == stride
+
+
+@pytest.mark.parametrize(("pixels", "states"), [(14, 49), (7, 25), (4, 9), (28, 49)])
+def test_states_are_those_of_the_paper(pixels: int, states: int) -> None:
+    assert Place(16, 16, 2, 3, 1, 5, pixels, "relu").states == states
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,8 @@ def test_attention_looks_at_small_images(pixels: int, stride: int) -> None:
         ({"kinds": (("fused",), ("fused",), ())}, "needs a kind"),
         ({"kinds": (("fused",), ("fused",), ("fuse",))}, "unknown kind of block 'fuse'.*did you mean 'fused'"),
         ({"first_kinds": (("fused",), ("fused",), ("conv_attention",))}, "'conv_attention' cannot change the number"),
-        ({"widths": ((24,), (48,), (65,))}, "even numbers of channels, not 65"),
+        ({"widths": ((24,), (48,), (68,))}, "blocks of kind 'frequency_filter' need a multiple of 8 channels, not 68"),
+        ({"stem": (15,)}, "blocks of kind 'grouped' need a multiple of 2 channels, not 15"),
         ({"widths": (("a",), (48,), (64,))}, "cannot be made"),
     ],
 )
