@@ -65,7 +65,9 @@ class _Recorder(TorchDispatchMode):
         self.ops: list[Op] = []
         self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         # Parameters that a constant is computed from, and how many values each has until an operator has read it.
-        self.sources: dict[int, frozenset[int]] = {id(tensor): frozenset([id(tensor)]) for tensor in self.weights.values()}
+        self.sources: dict[int, frozenset[int]] = {
+            id(tensor): frozenset([id(tensor)]) for tensor in self.weights.values()
+        }
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
         self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
         # Keeps every tensor alive: a freed one would pass its id on to another.
@@ -245,7 +247,12 @@ class _Recorder(TorchDispatchMode):
         if axis == 0:
             raise UnknownOperator("taking a part of a batch is not supported")
         start, end, stride = slice(start, end, *step).indices(source.shape[axis])
-        attributes: tuple[tuple[str, Attribute], ...] = (("axis", axis), ("start", start), ("end", end), ("step", stride))
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("axis", axis),
+            ("start", start),
+            ("end", end),
+            ("step", stride),
+        )
         self._append("slice", (source,), output, attributes)
 
     def pad(self, args: tuple[Any, ...], output: Tensor) -> None:

@@ -51,7 +51,9 @@ class FrequencyFilter(nn.Module):
     def __init__(self, layers: Layers, channels: int, hidden: int, resolution: int, blocks: int = 8) -> None:
         super().__init__()
         if channels % blocks:
-            raise ValueError(f"the channels of a frequency filter are a multiple of its {blocks} blocks, not {channels}")
+            raise ValueError(
+                f"the channels of a frequency filter are a multiple of its {blocks} blocks, not {channels}"
+            )
         self.norm = layers.group_norm(channels)
         self.local = MBConv(layers, channels, channels, hidden, 3, 1, "silu")
         self.filter_norm = layers.group_norm(channels)

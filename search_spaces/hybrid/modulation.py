@@ -43,7 +43,9 @@ class Modulation(nn.Module):
     def __init__(self, layers: Layers, channels: int, hidden: int, resolution: int, kernel: int = 7) -> None:
         super().__init__()
         if hidden % channels:
-            raise ValueError(f"the hidden channels of modulation are a multiple of its {channels} channels, not {hidden}")
+            raise ValueError(
+                f"the hidden channels of modulation are a multiple of its {channels} channels, not {hidden}"
+            )
         self.norm = layers.layer_norm(channels)
         self.reduce = layers.conv(channels, channels, bias=True)
         self.depthwise = layers.conv(channels, channels, kernel, groups=channels, bias=True)
