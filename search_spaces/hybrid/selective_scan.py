@@ -120,7 +120,7 @@ class SelectiveScan(nn.Module):
         step = F.softplus(x @ self.down() @ self.up() + self.bias())
         decay = torch.exp((step * -1).unsqueeze(-1) * torch.exp(self.log_rates()))
         inputs = (step * x).unsqueeze(-1) * (x @ self.input()).unsqueeze(-2)
-        states = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+        states: Tensor = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
         return (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
 
 
@@ -144,7 +144,8 @@ def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
         ends = linear_recurrence(factors[-1], states[-1])
         before = F.pad(ends[:, :, :-1], (0, 0, 1, 0))
         states = [factor * before + state for factor, state in zip(factors[:-1], states[:-1], strict=True)] + [ends]
-    return torch.cat(states, dim=3).unflatten(3, (size, width)).flatten(2, 3)
+    result: Tensor = torch.cat(states, dim=3).unflatten(3, (size, width)).flatten(2, 3)
+    return result
 
 
 def _chunk(length: int) -> int:
