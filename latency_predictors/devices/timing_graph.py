@@ -224,7 +224,7 @@ def _matmul(graph: _Graph, op: Op) -> None:
         graph.node(op, "MatMul")
         return
     # A constant stack is the same for every image, so their dimension is set apart.
-    _, rows, _ = op.weights[0]
+    rows = op.weights[0][1]
     (source,) = (graph.names[number] for number in op.inputs)
     apart, product = f"{graph.output(op)}_apart", f"{graph.output(op)}_product"
     graph.append("Reshape", [source, graph.sizes((graph.batch, *op.shapes[0]))], apart)

@@ -103,6 +103,29 @@ class EveryHybridOperator(nn.Module):
         return torch.cat([self.depthwise(z)[:, 2:], repeated[:, :, :5, :7]], dim=1)
 
 
+class EveryMixerOperator(nn.Module):
+    """A small network with every kind of operator that only mixers have, on images of 6 x 6 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 4)
+        self.maps = nn.Parameter(torch.ones(4, 5, 3))
+        self.shift = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = nn.functional.softplus(30 * self.norm(x))  # some of them beyond 20
+        decays = torch.exp(steps * -1.0)
+        padded = nn.functional.pad(decays[:, :, ::2, 2:], (1, 0, 0, 1))
+        return padded @ self.maps - (x[..., 1::2] * torch.exp(self.shift))[:, :, :4]
+
+
+@cache
+def every_mixer_operator() -> Workload:
+    """The workload of `EveryMixerOperator`."""
+    with torch.device("meta"):
+        return trace(EveryMixerOperator(), ((1, 4, 6, 6),))
+
+
 @cache
 def every_token_operator() -> Workload:
     """The workload of `EveryTokenOperator`, whose input is the numbers of tokens."""

@@ -62,7 +62,7 @@ class FrequencyFilter(nn.Module):
         self.second = _ComplexBlocks(layers, blocks, channels // blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        u = self.filter_norm(self.local(self.norm(x)))
+        u: Tensor = self.filter_norm(self.local(self.norm(x)))
         return x + (u + self.filtered(u))
 
     def filtered(self, u: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class RealSpectrum(nn.Module):
         size = x.shape[2]
         half = (x @ self.rows()).unflatten(3, (2, -1)).permute(0, 1, 4, 3, 2)
         whole = half.flatten(3) @ self.columns()
-        parts = whole.unflatten(3, (2, size)).unflatten(1, (self.blocks, -1))
+        parts: Tensor = whole.unflatten(3, (2, size)).unflatten(1, (self.blocks, -1))
         return parts.permute(0, 1, 3, 5, 4, 2).flatten(4).flatten(2, 3)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class RealSpectrum(nn.Module):
         columns = self.columns().t()
         size = columns.shape[0] // 2
         parts = spectrum.unflatten(3, (2, -1)).unflatten(2, (-1, size)).permute(0, 1, 5, 2, 4, 3)
-        half = (parts.flatten(1, 2).flatten(3) @ columns).unflatten(3, (2, size))
+        half: Tensor = (parts.flatten(1, 2).flatten(3) @ columns).unflatten(3, (2, size))
         return half.permute(0, 1, 4, 3, 2).flatten(3) @ self.inverse_rows()
 
 

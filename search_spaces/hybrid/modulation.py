@@ -58,10 +58,11 @@ class Modulation(nn.Module):
         _, channels, height, width = x.shape
         u = to_image(self.norm(to_tokens(x)), height, width)
         context = self.context(F.gelu(self.depthwise(self.reduce(u))))
-        y = self.expand(u)
+        y: Tensor = self.expand(u)
         copies = y.shape[1] // channels
         if copies == 1:
             y = y * context
         else:
             y = (F.gelu(y).unflatten(1, (copies, channels)) * context.unsqueeze(1)).flatten(1, 2)
-        return x + self.scale() * self.project(y)
+        result: Tensor = x + self.scale() * self.project(y)
+        return result

@@ -13,6 +13,7 @@ The smallest published network, EfficientVMamba-T (6 M parameters, 0.8 G MACs at
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import ceil, log
 
 import torch
@@ -119,7 +120,7 @@ class SelectiveScan(nn.Module):
         step = F.softplus(x @ self.down() @ self.up() + self.bias())
         decay = torch.exp((step * -1).unsqueeze(-1) * torch.exp(self.log_rates()))
         inputs = (step * x).unsqueeze(-1) * (x @ self.input()).unsqueeze(-2)
-        states = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+        states: Tensor = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
         return (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
 
 
@@ -132,25 +133,26 @@ def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
     The decays that are multiplied lie between 0 and 1, so nothing overflows, as the closed form with cumulative sums does.
     """
     length, width = decay.shape[2:]
-    if length == 1:
-        return inputs
     size = _chunk(length)
     chunks = [x.unflatten(2, (length // size, size)).flatten(3) for x in (decay, inputs)]
     decays, parts = ([x[..., k * width : (k + 1) * width] for k in range(size)] for x in chunks)
-    sums = [(decays[0], parts[0])]
-    for d, part in zip(decays[1:], parts[1:], strict=True):
-        total_decay, total = sums[-1]
-        sums.append((d * total_decay, d * total + part))
-    ends = linear_recurrence(*sums[-1])
-    before = F.pad(ends[:, :, :-1], (0, 0, 1, 0))
-    states = [total_decay * before + total for total_decay, total in sums[:-1]]
-    return torch.cat([*states, ends], dim=3).unflatten(3, (size, width)).flatten(2, 3)
+    states = [parts[0]]
+    for factor, part in zip(decays[1:], parts[1:], strict=True):
+        states.append(factor * states[-1] + part)
+    if length > size:
+        factors = list(accumulate(decays, torch.mul))
+        ends = linear_recurrence(factors[-1], states[-1])
+        before = F.pad(ends[:, :, :-1], (0, 0, 1, 0))
+        states = [factor * before + state for factor, state in zip(factors[:-1], states[:-1], strict=True)] + [ends]
+    result: Tensor = torch.cat(states, dim=3).unflatten(3, (size, width)).flatten(2, 3)
+    return result
 
 
 def _chunk(length: int) -> int:
-    """The largest divisor up to 8, of more than one position; if there is none, the smallest."""
-    divisors = [size for size in range(2, length + 1) if length % size == 0]
-    return max((size for size in divisors if size <= 8), default=divisors[0])
+    """The largest divisor up to 8; if that is 1, the next one."""
+    divisors = [size for size in range(1, length + 1) if length % size == 0]
+    small = max(size for size in divisors if size <= 8)
+    return small if small > 1 or length == 1 else divisors[1]
 
 
 def sub_grids(image: Tensor) -> Tensor:

@@ -12,4 +12,5 @@ def to_tokens(image: Tensor) -> Tensor:
 
 def to_image(tokens: Tensor, height: int, width: int) -> Tensor:
     """What `to_tokens` had been given."""
-    return tokens.transpose(1, 2).unflatten(2, (height, width))
+    image: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
+    return image

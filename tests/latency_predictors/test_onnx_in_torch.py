@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from latency_predictors.devices import timing_graph
 from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from nas.testing.backends import every_operator, every_token_operator
+from nas.testing.backends import every_mixer_operator, every_operator, every_token_operator
 
 Shape = tuple[int, ...]
 Constants = Sequence[NDArray[Any] | None]
@@ -39,6 +39,18 @@ def model_of(
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def choice(kind: str) -> ModelProto:
+    """The larger one of two inputs: a comparison, and what it decides, of which `kind` comes first."""
+    model = model_of("Where", [(3, 4), (3, 4)], [normal(3, 4) > 0])
+    node = model.graph.node[0]
+    node.input[:] = ["c0", "x0", "x1"]
+    if kind == "Greater":
+        node.input[0] = "larger"
+        model.graph.node.insert(0, helper.make_node("Greater", ["x0", "x1"], ["larger"]))
+        del model.graph.initializer[:]
+    return model
 
 
 IMAGE = (2, 4, 7, 6)
@@ -90,6 +102,17 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "matmul of stacks": lambda: model_of("MatMul", [(2, 3, 4, 5), (2, 3, 5, 6)], []),
     "gather": lambda: model_of("Gather", [(5, 8)], [np.array([[4, 0, 1]])]),
     "concat": lambda: model_of("Concat", [IMAGE, (2, 1, 7, 6)], [], axis=1),
+    "exp": lambda: model_of("Exp", [IMAGE], []),
+    "softplus": lambda: model_of("Softplus", [IMAGE], []),
+    "sub": lambda: model_of("Sub", [IMAGE, (7, 1)], []),
+    "greater": lambda: choice("Greater"),
+    "where": lambda: choice("Where"),
+    "slice": lambda: model_of("Slice", [IMAGE], [np.array([1, 1]), np.array([2**40, 6]), np.array([1, -1]), np.array([2, 3])]),
+    "slice without steps": lambda: model_of("Slice", [IMAGE], [np.array([0, -2]), np.array([1, 4])]),
+    "pad": lambda: model_of("Pad", [IMAGE], [np.array([0, 0, 1, 0, 0, 0, 2, 3])], mode="constant"),
+    "pad with a number": lambda: model_of("Pad", [IMAGE], [np.array([0, 1, 0, 0, 0, 0, 0, 1]), np.array(2, np.float32)]),
+    "unsqueeze": lambda: model_of("Unsqueeze", [(3, 4)], [np.array([-1, 1])]),
+    "instance norm": lambda: model_of("InstanceNormalization", [IMAGE], [normal(4), normal(4)], epsilon=0.01),
     "identity": lambda: model_of("Identity", [IMAGE], []),
 }  # fmt: skip
 
@@ -114,7 +137,7 @@ def test_there_is_a_case_for_every_operator() -> None:
 
 def test_it_has_every_operator_of_timing_graphs() -> None:
     kinds = set()
-    for workload in (every_operator(), every_token_operator()):
+    for workload in (every_operator(), every_token_operator(), every_mixer_operator()):
         model = onnx.load_from_string(timing_graph.timing_graph(workload))
         assert {node.op_type for node in model.graph.node} <= set(TRANSLATIONS)
         kinds |= {op.kind for op in workload.ops}
@@ -129,7 +152,7 @@ def test_constants_are_copied() -> None:
 
 
 BAD: dict[str, tuple[ModelProto, str]] = {
-    "unknown": (model_of("Softplus", [IMAGE], []), "torch cannot load the model: it does not know the operator Softplus"),
+    "unknown": (model_of("Softsign", [IMAGE], []), "torch cannot load the model: it does not know the operator Softsign"),
     "auto_pad": (
         model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
         "Conv with auto_pad='SAME_UPPER'",
@@ -149,6 +172,13 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     ),
     "pool with ceil_mode": (
         model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], ceil_mode=1), "AveragePool with ceil_mode=1"
+    ),
+    "backwards": (
+        model_of("Slice", [IMAGE], [np.array([3]), np.array([0]), np.array([2]), np.array([-1])]), "Slice with a negative step"
+    ),
+    "reflection": (model_of("Pad", [IMAGE], [np.array([0, 0, 1, 0, 0, 0, 2, 3])], mode="reflect"), "Pad with mode='reflect'"),
+    "pad of some axes": (
+        model_of("Pad", [IMAGE], [np.array([1, 2]), None, np.array([2])]), "Pad of some axes only"
     ),
     "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
 }  # fmt: skip
