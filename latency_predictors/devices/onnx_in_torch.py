@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any
 
@@ -220,7 +220,9 @@ def _layer_norm(node: _Node) -> Function:
 
 
 def _resize(node: _Node) -> Function:
-    node.need(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    defaults = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
+    given = replace(node, attributes={**defaults, **node.attributes})
+    given.need(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     factors = node.constant(2)
     if factors is None or len(factors) != 4 or (factors[:2] != 1).any():
         raise ValueError("torch cannot run the model: operator Resize needs factors for height and width of images")

@@ -103,6 +103,13 @@ class EveryHybridOperator(nn.Module):
         return torch.cat([self.depthwise(z)[:, 2:], repeated[:, :, :5, :7]], dim=1)
 
 
+@cache
+def every_hybrid_operator() -> Workload:
+    """The workload of `EveryHybridOperator`."""
+    with torch.device("meta"):
+        return trace(EveryHybridOperator(), ((1, 6, 5, 7),))
+
+
 class EveryMixerOperator(nn.Module):
     """A small network with every kind of operator that only mixers have, on images of 6 x 6 pixels."""
 

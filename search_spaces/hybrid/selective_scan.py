@@ -121,7 +121,8 @@ class SelectiveScan(nn.Module):
         decay = torch.exp((step * -1).unsqueeze(-1) * torch.exp(self.log_rates()))
         inputs = (step * x).unsqueeze(-1) * (x @ self.input()).unsqueeze(-2)
         states: Tensor = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
-        return (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
+        y: Tensor = (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
+        return y
 
 
 def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:

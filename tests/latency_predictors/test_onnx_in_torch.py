@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from latency_predictors.devices import timing_graph
 from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from nas.testing.backends import every_mixer_operator, every_operator, every_token_operator
+from nas.testing.backends import every_hybrid_operator, every_mixer_operator, every_operator, every_token_operator
 
 Shape = tuple[int, ...]
 Constants = Sequence[NDArray[Any] | None]
@@ -54,6 +54,7 @@ def choice(kind: str) -> ModelProto:
 
 
 IMAGE = (2, 4, 7, 6)
+REPEATED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 CASES: dict[str, Callable[[], ModelProto]] = {
     "conv": lambda: model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3]),
     "conv grouped with bias": lambda: model_of(
@@ -62,6 +63,15 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     ),
     "conv with uneven pads": lambda: model_of(
         "Conv", [IMAGE], [normal(3, 4, 2, 3)], kernel_shape=[2, 3], pads=[0, 1, 2, 3], auto_pad="NOTSET"
+    ),
+    "transposed conv": lambda: model_of(
+        "ConvTranspose", [IMAGE], [normal(4, 3, 4, 4), normal(3)], kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1]
+    ),
+    "transposed conv, depthwise": lambda: model_of(
+        "ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], kernel_shape=[3, 3], dilations=[1, 2], group=4
+    ),
+    "resize": lambda: model_of(
+        "Resize", [IMAGE], [None, np.array([1, 1, 2, 3], np.float32)], **REPEATED
     ),
     "gemm as linear": lambda: model_of("Gemm", [(2, 5)], [normal(3, 5), normal(3)], transB=1),
     "gemm without bias": lambda: model_of("Gemm", [(5, 2)], [normal(5, 3)], transA=1, alpha=0.5),
@@ -137,7 +147,7 @@ def test_there_is_a_case_for_every_operator() -> None:
 
 def test_it_has_every_operator_of_timing_graphs() -> None:
     kinds = set()
-    for workload in (every_operator(), every_token_operator(), every_mixer_operator()):
+    for workload in (every_operator(), every_token_operator(), every_mixer_operator(), every_hybrid_operator()):
         model = onnx.load_from_string(timing_graph.timing_graph(workload))
         assert {node.op_type for node in model.graph.node} <= set(TRANSLATIONS)
         kinds |= {op.kind for op in workload.ops}
@@ -180,6 +190,21 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "pad of some axes": (
         model_of("Pad", [IMAGE], [np.array([1, 2]), None, np.array([2])]), "Pad of some axes only"
     ),
+    "transposed conv with uneven pads": (
+        model_of("ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], pads=[1, 0, 0, 1]), "ConvTranspose with uneven pads"
+    ),
+    "transposed conv, wider": (
+        model_of("ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], strides=[2, 2], output_padding=[1, 1]),
+        "ConvTranspose with output_padding",
+    ),
+    "bilinear": (model_of("Resize", [IMAGE], [None, np.ones(4, np.float32)], mode="linear"), "Resize with mode='linear'"),
+    "centres of pixels": (
+        model_of("Resize", [IMAGE], [None, np.ones(4, np.float32)]), "Resize with coordinate_transformation_mode='half_pixel'"
+    ),
+    "resize of channels": (
+        model_of("Resize", [IMAGE], [None, np.array([1, 2, 1, 1], np.float32)], **REPEATED), "Resize needs factors"
+    ),
+    "resize to sizes": (model_of("Resize", [IMAGE], [None, None, np.array(IMAGE)], **REPEATED), "Resize needs factors"),
     "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
 }  # fmt: skip
 
