@@ -120,8 +120,9 @@ class SelectiveScan(nn.Module):
         step = F.softplus(x @ self.down() @ self.up() + self.bias())
         decay = torch.exp((step * -1).unsqueeze(-1) * torch.exp(self.log_rates()))
         inputs = (step * x).unsqueeze(-1) * (x @ self.input()).unsqueeze(-2)
-        states: Tensor = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
-        return (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
+        states = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+        result: Tensor = (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
+        return result
 
 
 def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
