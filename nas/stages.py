@@ -288,6 +288,8 @@ class Stages:
         """Train the supernet, or go on with an interrupted training."""
         if self.run.weights_file.exists():
             return
+        if planned_strategy(self.config.training, self.space, 1).needs_costs:
+            self.calibrate()
         trainer, processes = self.trainer(), self.config.training.processes
         with self.reporter.progress("train the supernet") as advance:
             if processes > 1:
@@ -298,8 +300,15 @@ class Stages:
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
         accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
-        epochs = [asdict(log) for log in logs]
-        self.run.save_supernet(supernet, {"epochs": epochs, "execution": execution, "validation_accuracy": accuracy})
+        training = {
+            "epochs": [asdict(log) for log in logs],
+            "execution": execution,
+            "validation_accuracy": accuracy,
+        }
+        chosen = trainer.strategy.chosen(self.space)
+        if chosen is not None:
+            training["chosen"] = self.space.architectures(chosen)[0].values
+        self.run.save_supernet(supernet, training)
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
         )
@@ -307,11 +316,17 @@ class Stages:
     def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
         training = self.config.training
+        strategy = planned_strategy(training, self.space, total_steps(self.task, training))
+        if strategy.needs_costs:
+            try:
+                strategy.bind({metric.name: metric.values for metric in self.metrics if metric.values is not None})
+            except ValueError as error:
+                raise UsageError(f"training.strategy.options: {error}") from error
         torch.manual_seed(self.config.seed)
         return Trainer(
             self.space.build_supernet(),
             self.task,
-            planned_strategy(training, self.space, total_steps(self.task, training)),
+            strategy,
             training,
             self.config.seed,
             self.run.checkpoint_file,

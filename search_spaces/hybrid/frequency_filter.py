@@ -106,7 +106,7 @@ class RealSpectrum(nn.Module):
         columns = self.columns().t()
         size = columns.shape[0] // 2
         parts = spectrum.unflatten(3, (2, -1)).unflatten(2, (-1, size)).permute(0, 1, 5, 2, 4, 3)
-        half: Tensor = (parts.flatten(1, 2).flatten(3) @ columns).unflatten(3, (2, size))
+        half = (parts.flatten(1, 2).flatten(3) @ columns).unflatten(3, (2, size))
         image: Tensor = half.permute(0, 1, 4, 3, 2).flatten(3) @ self.inverse_rows()
         return image
 

@@ -120,9 +120,9 @@ class SelectiveScan(nn.Module):
         step = F.softplus(x @ self.down() @ self.up() + self.bias())
         decay = torch.exp((step * -1).unsqueeze(-1) * torch.exp(self.log_rates()))
         inputs = (step * x).unsqueeze(-1) * (x @ self.input()).unsqueeze(-2)
-        states: Tensor = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
-        y: Tensor = (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
-        return y
+        states = linear_recurrence(decay.flatten(3), inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+        result: Tensor = (states @ (x @ self.output()).unsqueeze(-1)).flatten(3) + x * self.skip()
+        return result
 
 
 def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
@@ -135,13 +135,14 @@ def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
     """
     length, width = decay.shape[2:]
     size = _chunk(length)
-    chunks = [x.unflatten(2, (length // size, size)).flatten(3) for x in (decay, inputs)]
-    decays, parts = ([x[..., k * width : (k + 1) * width] for k in range(size)] for x in chunks)
-    states = [parts[0]]
-    for factor, part in zip(decays[1:], parts[1:], strict=True):
-        states.append(factor * states[-1] + part)
+    decays, parts = (x.unflatten(2, (length // size, size)).flatten(3) for x in (decay, inputs))
+    places = [slice(k * width, (k + 1) * width) for k in range(size)]
+    states = [parts[..., places[0]]]
+    later = [decays[..., place] for place in places[1:]]
+    for factor, place in zip(later, places[1:], strict=True):
+        states.append(factor * states[-1] + parts[..., place])
     if length > size:
-        factors = list(accumulate(decays, torch.mul))
+        factors = list(accumulate([decays[..., places[0]], *later], torch.mul))
         ends = linear_recurrence(factors[-1], states[-1])
         before = F.pad(ends[:, :, :-1], (0, 0, 1, 0))
         states = [factor * before + state for factor, state in zip(factors[:-1], states[:-1], strict=True)] + [ends]

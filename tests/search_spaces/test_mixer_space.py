@@ -124,17 +124,11 @@ def test_timing_graphs_have_the_operators_of_exported_networks(supernet: Superne
 
 
 def operators(content: bytes) -> list[str]:
-    """Kinds of the nodes that read something which is not constant, but for those that only give another shape.
-
-    Two slices, one of the other, are one: the exporter joins them.
-    """
+    """Kinds of the nodes that read something which is not constant, but for those that only give another shape."""
     graph = onnx.load_from_string(content).graph
     constant = {tensor.name for tensor in graph.initializer}
     kinds: list[str] = []
-    slices = {node.output[0] for node in graph.node if node.op_type == "Slice"}
     for node in graph.node:
-        if node.op_type == "Slice" and node.input[0] in slices:
-            continue
         if all(name in constant for name in node.input):
             constant |= set(node.output)
         elif node.op_type == "Gemm":  # what exported networks do in two steps

@@ -16,7 +16,7 @@ COMMANDS = {
     "train": ["CONFIG", "--set"],
     "search": ["CONFIG", "--set"],
     "calibrate": ["CONFIG", "--device", "--samples", "--holdout", "--until-error", "--set", "--json"],
-    "front": ["RUN", "--json"],
+    "front": ["RUN", "--json", "--bound"],
     "export": ["RUN", "--where", "--maximize", "--minimize", "--finetune", "--to"],
     "verify": ["DIR", "--device", "--json"],
     "report": ["RUN", "--to"],
