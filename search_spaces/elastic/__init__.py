@@ -4,7 +4,7 @@ from search_spaces.elastic.constant import ElasticConstant
 from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
-from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticLayerNorm
+from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
 
@@ -12,6 +12,7 @@ __all__ = [
     "ElasticBatchNorm2d",
     "ElasticConstant",
     "ElasticConv2d",
+    "ElasticGroupNorm",
     "ElasticLayer",
     "ElasticLayerNorm",
     "ElasticLayers",
