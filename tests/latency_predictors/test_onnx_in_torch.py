@@ -53,6 +53,14 @@ def choice(kind: str) -> ModelProto:
     return model
 
 
+def shaped_alike() -> ModelProto:
+    """The first of two inputs in the shape of the second."""
+    model = model_of("Reshape", [(3, 4), (2, 6)], [])
+    model.graph.node[0].input[1] = "shape"
+    model.graph.node.insert(0, helper.make_node("Shape", ["x1"], ["shape"]))
+    return model
+
+
 IMAGE = (2, 4, 7, 6)
 CASES: dict[str, Callable[[], ModelProto]] = {
     "conv": lambda: model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3]),
@@ -107,6 +115,7 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "sub": lambda: model_of("Sub", [IMAGE, (7, 1)], []),
     "greater": lambda: choice("Greater"),
     "where": lambda: choice("Where"),
+    "shape": shaped_alike,
     "slice": lambda: model_of("Slice", [IMAGE], [np.array([1, 1]), np.array([2**40, 6]), np.array([1, -1]), np.array([2, 3])]),
     "slice without steps": lambda: model_of("Slice", [IMAGE], [np.array([0, -2]), np.array([1, 4])]),
     "pad": lambda: model_of("Pad", [IMAGE], [np.array([0, 0, 1, 0, 0, 0, 2, 3])], mode="constant"),
@@ -180,7 +189,7 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "pad of some axes": (
         model_of("Pad", [IMAGE], [np.array([1, 2]), None, np.array([2])]), "Pad of some axes only"
     ),
-    "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
+    "computed bound": (model_of("Clip", [IMAGE, ()], []), "input 1 of operator Clip must be a constant"),
 }  # fmt: skip
 
 
