@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from search_spaces.constant import Constant
 from search_spaces.options import OneOf
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Positions
 
 
 class Layers:
@@ -24,14 +24,16 @@ class Layers:
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        padding: int | None = None,
     ) -> nn.Module:
-        """A convolution with `same` padding.
+        """A convolution, with `same` padding unless another one is given.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
         """
-        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+        padding = kernel // 2 if padding is None else padding
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
@@ -61,3 +63,8 @@ class Layers:
     def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
         """The tensor that `make` computes for a size; an elastic one computes those of smaller sizes too."""
         return Constant(make, size)
+
+    def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
+        """What is added to the tokens of a square grid, and to `leading` tokens before them; an elastic one gives a
+        smaller grid by interpolation."""
+        return Positions(grid, features, leading)

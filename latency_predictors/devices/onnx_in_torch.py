@@ -213,14 +213,18 @@ def _softmax(node: _Node) -> Function:
     return lambda x: x.softmax(axis)
 
 
+def _gather(node: _Node) -> Function:
+    axis = node.attributes.get("axis", 0)
+    return lambda table, numbers: table[(*[slice(None)] * (axis % table.dim()), numbers)]
+
+
 def _shape(node: _Node) -> Function:
     wanted = slice(node.attributes.get("start", 0), node.attributes.get("end"))
     return lambda x: torch.tensor(x.shape[wanted])
 
 
-def _gather(node: _Node) -> Function:
-    node.need(axis=0)
-    return lambda table, numbers: table[numbers]
+def _expand(x: Tensor, sizes: Tensor) -> Tensor:
+    return x.expand(torch.broadcast_shapes(x.shape, sizes.tolist()))
 
 
 def _concat(node: _Node) -> Function:
@@ -286,6 +290,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Concat": _concat,
     "Conv": _conv,
     "Exp": _plain(torch.exp),
+    "Expand": _plain(_expand),
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
-from search_spaces.reordering import Reordering
+from search_spaces.reordering import Reordering, reorder
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -136,15 +136,15 @@ class MBConv(Block):
             return []
         order = _falling_importance(self.project)
         sorted_layers = (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm)
-        moved = [move for layer in sorted_layers for move in _reorder(layer, 0, order)]
-        moved += _reorder(self.project, 1, order)
+        moved = [move for layer in sorted_layers for move in reorder(layer, 0, order)]
+        moved += reorder(self.project, 1, order)
         if self.squeeze_excite is None:
             return moved
-        moved += _reorder(self.squeeze_excite.reduce, 1, order)
-        moved += _reorder(self.squeeze_excite.expand, 0, order)
+        moved += reorder(self.squeeze_excite.reduce, 1, order)
+        moved += reorder(self.squeeze_excite.expand, 0, order)
         squeezed = _falling_importance(self.squeeze_excite.expand)
-        moved += _reorder(self.squeeze_excite.reduce, 0, squeezed)
-        return moved + _reorder(self.squeeze_excite.expand, 1, squeezed)
+        moved += reorder(self.squeeze_excite.reduce, 0, squeezed)
+        return moved + reorder(self.squeeze_excite.expand, 1, squeezed)
 
 
 class FusedMBConv(Block):
@@ -188,7 +188,7 @@ class FusedMBConv(Block):
 
     def sort_channels(self) -> list[Reordering]:
         order = _falling_importance(self.project, blocks=self.groups)
-        return _reorder(self.fused, 0, order) + _reorder(self.fused_norm, 0, order) + _reorder(self.project, 1, order)
+        return reorder(self.fused, 0, order) + reorder(self.fused_norm, 0, order) + reorder(self.project, 1, order)
 
 
 class GroupedMBConv(FusedMBConv):
@@ -238,15 +238,3 @@ def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     order = importance.argsort(dim=1, descending=True, stable=True)
     offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
     return (order + offsets).flatten()
-
-
-def _reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
-    """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
-    tensors: list[Tensor] = [layer.get_parameter("weight")]
-    if dim == 0:
-        vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
-        tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]
-    moved = [Reordering(tensor, dim, order) for tensor in tensors]
-    for reordering in moved:
-        reordering.apply(reordering.tensor)
-    return moved

@@ -13,7 +13,7 @@ from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
 
 
 class ElasticConv2d(ElasticLayer):
-    """`nn.Conv2d` with `same` padding that takes fewer channels, fewer groups or a smaller kernel.
+    """`nn.Conv2d` that takes fewer channels, fewer groups or a smaller kernel.
 
     * Channels: the first ones. A grouped convolution keeps the number of input channels of each group and drops the
       last groups; within each group it keeps the first output channels.
@@ -29,6 +29,7 @@ class ElasticConv2d(ElasticLayer):
         groups: largest number of groups.
         bias: whether there is one.
         follows: the grouped convolution whose outputs this one reads.
+        padding: on every side; `None` for `same` padding, which goes with the kernel.
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class ElasticConv2d(ElasticLayer):
         groups: int = 1,
         bias: bool = False,
         follows: ElasticLayer | None = None,
+        padding: int | None = None,
     ) -> None:
         super().__init__()
         largest = nn.Conv2d(in_channels, out_channels, max(kernels), stride, groups=groups, bias=bias)
         self.weight, self.bias = largest.weight, largest.bias
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernels, self.stride = tuple(sorted(kernels)), stride
+        self.kernels, self.stride, self.padding = tuple(sorted(kernels)), stride, padding
         self.kernel_matrices = nn.ParameterDict(
             {f"{large}to{small}": torch.eye(small * small) for small, large in pairwise(self.kernels)}
         )
@@ -74,12 +76,17 @@ class ElasticConv2d(ElasticLayer):
         )
 
     def _is_like(self, template: nn.Conv2d) -> bool:
-        """Whether all that is not elastic agrees: stride, bias, and the input channels of each group."""
+        """Whether all that is not elastic agrees: stride, padding, bias, and the input channels of each group."""
+        padding = self._padding(template.kernel_size[0])
         return (
             template.stride == (self.stride, self.stride)
+            and template.padding == (padding, padding)
             and (template.bias is None) == (self.bias is None)
             and (self.groups == 1 or template.in_channels // template.groups == self.in_channels // self.groups)
         )
+
+    def _padding(self, kernel: int) -> int:
+        return kernel // 2 if self.padding is None else self.padding
 
     def _active_weight(self) -> Tensor:
         weight = prefix(self.weight, 0, self.active_out, self.active_groups, self.groups)
@@ -106,7 +113,7 @@ class ElasticConv2d(ElasticLayer):
             self._active_weight(),
             self._active_bias(),
             self.stride,
-            padding=self.active_kernel // 2,
+            padding=self._padding(self.active_kernel),
             groups=self.active_groups,
         )
 
