@@ -91,12 +91,15 @@ class TrainingConfig(_Section):
     `batch_size` is that of all `processes` together, among which each batch is divided; with `sync_batch_norm` they
     normalise over the whole batch, as one process does, else each over its part. Small networks train faster in several
     processes than with as many threads. `compile` compiles the largest network, on a GPU only.
+    Convolutional networks learn with `sgd` (Nesterov `momentum`), transformers with `adamw` at a learning rate about a
+    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`.
     """
 
     strategy: StrategyConfig = StrategyConfig()
     largest_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] = 30.0
     batch_size: Positive = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -169,8 +172,9 @@ class SearchConfig(_Section):
 
 
 class FinetuneConfig(_Section):
-    """How the delivered network is trained further: with a cosine from `learning_rate` down to zero, and a loss of
-    which the largest network of the supernet has the share `distillation_weight` and the labels the rest."""
+    """How the delivered network is trained further: with a cosine from `learning_rate` (of the supernet's optimiser: about
+    1e-4 for `adamw`) down to zero, and a loss of which the largest network of the supernet has the share
+    `distillation_weight` and the labels the rest."""
 
     epochs: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 0.01

@@ -29,6 +29,7 @@ _BUILDERS = {
     "hat": "search_spaces.tabular.hat:hat",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
     "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
+    "vit": "search_spaces.vit.space:vit",
 }
 
 

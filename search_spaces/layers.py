@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from search_spaces.constant import Constant
 from search_spaces.options import OneOf
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Positions
+
+
+def same_padding(kernel: int) -> int:
+    """Zeros on every side with which a convolution keeps the size: an even kernel has none that are the same on all."""
+    return kernel // 2 if kernel % 2 else 0
 
 
 class Layers:
@@ -25,8 +30,10 @@ class Layers:
         bias: bool = False,
         follows: nn.Module | None = None,
         parts: int = 1,
+        padding: int | None = None,
     ) -> nn.Module:
-        """A convolution with `same` padding; one with an even kernel pads nothing, which is left to the block.
+        """A convolution, with `same` padding unless another one is given; one with an even kernel then pads nothing,
+        which is left to the block.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
@@ -34,7 +41,7 @@ class Layers:
             parts: equal parts of the output channels that are of different use, such as query, key and value; an
                 elastic layer keeps the first channels of each.
         """
-        padding = kernel // 2 if kernel % 2 else 0
+        padding = same_padding(kernel) if padding is None else padding
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
 
     def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
@@ -70,3 +77,8 @@ class Layers:
     def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
         """The tensor that `make` computes for a size; an elastic one computes those of smaller sizes too."""
         return Constant(make, size)
+
+    def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
+        """What is added to the tokens of a square grid, and to `leading` tokens before them; an elastic one gives a
+        smaller grid by interpolation."""
+        return Positions(grid, features, leading)

@@ -249,10 +249,20 @@ class _Recorder(TorchDispatchMode):
         self._append("gather", (numbers,), output, (), (tuple(table.shape),), self._constants(table))
 
     def concat(self, args: tuple[Any, ...], output: Tensor) -> None:
-        tensors, axis = args[0], args[1] if len(args) > 1 else 0
-        if any(id(tensor) in self.weights for tensor in tensors):
-            raise UnknownOperator("concatenation with a constant is not supported")
-        self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
+        tensors, axis = args[0], (args[1] if len(args) > 1 else 0) % output.dim()
+        places = tuple(place for place, tensor in enumerate(tensors) if id(tensor) in self.weights)
+        constants = [tensors[place] for place in places]
+        if constants and axis == 0:
+            raise UnknownOperator("concatenation of a batch with a constant is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("axis", axis), *((("constants", places),) if places else ()))
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append("concat", tuple(tensors), output, attributes, shapes, self._constants(*constants))
+
+    def select(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, axis, index = args[0], args[1] % args[0].dim(), args[2] % args[0].shape[args[1]]
+        if axis == 0:
+            raise UnknownOperator("picking an entry of a batch is not supported")
+        self._append("select", (source,), output, (("axis", axis), ("index", index)))
 
     def slice(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, axis, start, end, *step = args
@@ -366,6 +376,7 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
     aten.upsample_nearest2d.default: _Recorder.upsample,
+    aten.select.int: _Recorder.select,
     aten.hardtanh.default: _Recorder.clip,
     aten.slice.Tensor: _Recorder.slice,
     aten.constant_pad_nd.default: _Recorder.pad,

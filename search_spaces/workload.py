@@ -34,8 +34,9 @@ class Op:
             `silu`, `gelu`, `exp`, `softplus`, `add`, `sub`, `mul`, `zero` (zeros of the shape of its input), `mean`,
             `average_pool`, `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
             second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
-            `concat`, `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors), `transpose`
-            or `reshape`.
+            `concat` (those of its operands that are constants stand in the places that its attribute names), `select`
+            (one entry of a dimension), `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors),
+            `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
@@ -85,12 +86,13 @@ class Op:
         return max(0, _bytes(self.weights[0]) - _bytes(self.output_shape)) if self.kind == "gather" else 0
 
     def costs(self) -> dict[str, int]:
-        """Its share of every column of `COSTS`; a `reshape` costs nothing, a `gather` or `slice` what it reads."""
+        """Its share of every column of `COSTS`; a `reshape` costs nothing, a part (`gather`, `select`, `slice`) its size."""
         costs = dict.fromkeys(COSTS, 0)
         if self.kind == "reshape":
             return costs
         costs["kernels"] = 1
-        moved = self.shapes if self.kind != "slice" else (self.output_shape, self.output_shape)
+        part = self.kind in ("select", "slice")
+        moved = (self.output_shape, self.output_shape) if part else self.shapes
         costs["activation_bytes"] = sum(map(_bytes, moved))
         costs["weight_bytes"] = sum(map(_bytes, self.weights)) - self.idle_weight_bytes
         if self.macs:

@@ -97,7 +97,8 @@ def _step(node: NodeProto, arrays: Mapping[str, NDArray[Any]]) -> tuple[Function
     given = _Node(node.op_type, tuple(node.input), attributes, arrays)
     names = [name for name in node.input if name]
     function = TRANSLATIONS[node.op_type](given)
-    return function, tuple(names[:1] if node.op_type in _CONFIGURED else names), node.output[0]
+    computed = names if node.op_type not in _CONFIGURED else [names[0], *(n for n in names[1:] if n not in arrays)]
+    return function, tuple(computed), node.output[0]
 
 
 def _value(attribute: Any) -> Any:
@@ -185,6 +186,8 @@ def _transpose(node: _Node) -> Function:
 
 
 def _reshape(node: _Node) -> Function:
+    if node.inputs[1] not in node.constants:
+        return lambda x, sizes: x.reshape(sizes.tolist())
     shape = node.constant(1)
     sizes = [] if shape is None else shape.tolist()
     if node.attributes.get("allowzero", 0) or 0 not in sizes:
@@ -236,8 +239,17 @@ def _softmax(node: _Node) -> Function:
 
 
 def _gather(node: _Node) -> Function:
-    node.need(axis=0)
-    return lambda table, numbers: table[numbers]
+    axis = node.attributes.get("axis", 0)
+    return lambda table, numbers: table[(*[slice(None)] * (axis % table.dim()), numbers)]
+
+
+def _shape(node: _Node) -> Function:
+    wanted = slice(node.attributes.get("start", 0), node.attributes.get("end"))
+    return lambda x: torch.tensor(x.shape[wanted])
+
+
+def _expand(x: Tensor, sizes: Tensor) -> Tensor:
+    return x.expand(torch.broadcast_shapes(x.shape, sizes.tolist()))
 
 
 def _concat(node: _Node) -> Function:
@@ -304,6 +316,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Exp": _plain(torch.exp),
+    "Expand": _plain(_expand),
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
@@ -320,6 +333,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
     "Resize": _resize,
+    "Shape": _shape,
     "Sigmoid": _plain(torch.sigmoid),
     "Slice": _slice,
     "Softmax": _softmax,

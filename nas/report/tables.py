@@ -77,9 +77,12 @@ def proposals_table(data: ReportData) -> Table:
 
 
 def _source(proposal: Mapping[str, Any]) -> str:
-    """In a few words."""
+    """In a few words: the method, among how many candidates, and what predicted their expensive objectives."""
     source = str(proposal.get("source", "not said"))
-    return f"{source}: the best of {proposal['among']:,} candidates" if "among" in proposal else source
+    if "among" in proposal:
+        source = f"{source}: the best of {proposal['among']:,} candidates"
+    models = sorted({str(name).replace("_", " ") for name in proposal.get("surrogates", {}).values()})
+    return f"{source} by {' and '.join(models)}" if models else source
 
 
 def verification_table(checks: Sequence[Check]) -> Table:

@@ -74,9 +74,13 @@ class EveryTokenOperator(nn.Module):
         self.norm = nn.LayerNorm(8)
         self.plane = nn.LayerNorm((3, 8), eps=1e-3)
         self.query = nn.Linear(8, 8)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.plane(self.norm(self.table(tokens)))
+        token = self.token.expand(x.shape[0], -1, -1)
+        more = torch.cat([token, x, token], dim=1)
+        x = x + (more[:, 1] * more[:, -1]).unsqueeze(1)
         heads = x.view(-1, 3, 2, 4).transpose(1, 2)
         keys = torch.cat([heads, self.query(x).view(-1, 3, 2, 4).permute(0, 2, 1, 3)], dim=2)
         weights = torch.softmax(heads @ keys.permute(0, 1, 3, 2), dim=-1)

@@ -8,6 +8,7 @@ from search_spaces.elastic.linear import ElasticLinear
 from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
+from search_spaces.elastic.positions import ElasticPositions
 
 __all__ = [
     "ElasticBatchNorm2d",
@@ -21,4 +22,5 @@ __all__ = [
     "ElasticLinear",
     "ElasticOneOf",
     "ElasticParameter",
+    "ElasticPositions",
 ]

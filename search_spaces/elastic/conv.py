@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+from search_spaces.layers import same_padding
 
 
 class ElasticConv2d(ElasticLayer):
-    """`nn.Conv2d` with `same` padding that takes fewer channels, fewer groups or a smaller kernel.
+    """`nn.Conv2d` that takes fewer channels, fewer groups or a smaller kernel.
 
     * Channels: the first ones, or the first ones of each part. A grouped convolution drops the last groups when it has
       fewer; within each group it keeps the first input and output channels.
@@ -30,6 +31,7 @@ class ElasticConv2d(ElasticLayer):
         bias: whether there is one.
         follows: the grouped convolution whose outputs this one reads.
         parts: equal parts that the output channels of a convolution without groups are laid out in.
+        padding: on every side; `None` for `same` padding, which goes with the kernel.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class ElasticConv2d(ElasticLayer):
         bias: bool = False,
         follows: ElasticLayer | None = None,
         parts: int = 1,
+        padding: int | None = None,
     ) -> None:
         super().__init__()
         largest = nn.Conv2d(in_channels, out_channels, max(kernels), stride, groups=groups, bias=bias)
         self.weight, self.bias = largest.weight, largest.bias
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernels, self.stride, self.parts = tuple(sorted(kernels)), stride, parts
+        self.kernels, self.stride, self.parts, self.padding = tuple(sorted(kernels)), stride, parts, padding
         self.kernel_matrices = nn.ParameterDict(
             {f"{large}to{small}": torch.eye(small * small) for small, large in pairwise(self.kernels)}
         )
@@ -77,11 +80,16 @@ class ElasticConv2d(ElasticLayer):
 
     def _is_like(self, template: nn.Conv2d) -> bool:
         """Whether all that is not elastic agrees, and a group reads no more channels than it has weights for."""
+        padding = self._padding(template.kernel_size[0])
         return (
             template.stride == (self.stride, self.stride)
+            and template.padding == (padding, padding)
             and (template.bias is None) == (self.bias is None)
             and (self.groups == 1 or template.in_channels // template.groups <= self.in_channels // self.groups)
         )
+
+    def _padding(self, kernel: int) -> int:
+        return same_padding(kernel) if self.padding is None else self.padding
 
     def _active_weight(self) -> Tensor:
         weight = self._active_outputs(self.weight)
@@ -114,7 +122,7 @@ class ElasticConv2d(ElasticLayer):
             self._active_weight(),
             self._active_bias(),
             self.stride,
-            padding=self.active_kernel // 2 if self.active_kernel % 2 else 0,
+            padding=self._padding(self.active_kernel),
             groups=self.active_groups,
         )
 

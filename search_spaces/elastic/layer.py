@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Positions
 
 
 class ElasticLayer(nn.Module):
@@ -77,11 +77,12 @@ class ElasticLayers(Layers):
         bias: bool = False,
         follows: nn.Module | None = None,
         parts: int = 1,
+        padding: int | None = None,
     ) -> nn.Module:
         from search_spaces.elastic.conv import ElasticConv2d
 
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
-        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), parts)
+        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), parts, padding)
 
     def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
         from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
@@ -122,6 +123,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.constant import ElasticConstant
 
         return ElasticConstant(make, size)
+
+    def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
+        from search_spaces.elastic.positions import ElasticPositions
+
+        return ElasticPositions(grid, features, leading)
 
 
 def _conv(follows: nn.Module | None) -> ElasticLayer | None:

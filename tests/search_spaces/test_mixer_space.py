@@ -114,8 +114,9 @@ def test_exported_networks_compute_the_same(exported: Exported, batch: int) -> N
     images = torch.randn(batch, 3, 9, 9)
     with torch.no_grad():
         expected = exported.network(images)
-    found = run(exported.content, images)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+    (in_torch,) = OnnxInTorch(onnx.load_from_string(exported.content))(images)
+    for found in (run(exported.content, images), in_torch):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_timing_graphs_have_the_operators_of_exported_networks(supernet: Supernet, exported: Exported) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,7 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from nas.search.surrogates.descriptors import Described
-
-Values = NDArray[np.float64]
+from nas.search.surrogates.surrogate import Surrogate, Values, standardised
 
 #: What the hyper-parameters may be: decay of the covariance with the squared distance in each group, its share beside
 #: that of the choices, and the variance of the noise.
@@ -98,7 +98,7 @@ def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray
     return distances
 
 
-class GaussianProcess:
+class GaussianProcess(Surrogate):
     """Prediction with uncertainty; the covariance is the sum of one for each group of `Descriptors`.
 
     Noise is what the descriptors do not tell of a network. It belongs to the network, an evaluation repeats it, and it
@@ -107,16 +107,13 @@ class GaussianProcess:
     Its hyper-parameters are those of the highest marginal likelihood times prior that climbing from the middle of small lists of
     values reaches (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1); the overall
     variance is the best one for each, in closed form.
-
-    Args:
-        known: evaluated networks, at least 2, those first that the ones to predict are like.
-        values: of the objective, shape (n,), finite.
     """
+
+    name: ClassVar[str] = "gaussian_process"
 
     def __init__(self, known: Described, values: Values) -> None:
         self._known = known
-        self._mean, self._scale = float(values.mean()), float(values.std()) or 1.0
-        standard = (values - self._mean) / self._scale
+        standard, self._mean, self._scale = standardised(values)
         rows = np.arange(len(known)) if len(known) <= COMPARED else np.arange(COMPARED) * len(known) // COMPARED
         self.covariance = _climb(known.take(rows), standard[rows])
         self._fit = _fitted(self.covariance.between(known, known).astype(float), self.covariance.noise, standard)
