@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 
 #: Which operators a runtime treats alike; those with MACs come first.
 CLASSES = {
-    "compute": ("conv", "linear", "matmul"),
-    "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu"),
-    "elementwise": ("add", "mul", "zero", "batch_norm", "layer_norm", "softmax"),
+    "compute": ("conv", "conv_transpose", "linear", "matmul"),
+    "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu", "exp", "softplus"),
+    "elementwise": ("add", "sub", "mul", "zero", "batch_norm", "layer_norm", "group_norm", "softmax"),
     "pooling": ("mean", "average_pool"),
-    "copy": ("transpose", "concat", "gather", "select"),
+    "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}
 

@@ -24,6 +24,7 @@ __all__ = [
 _BUILDERS = {
     "accel-nasbench": "search_spaces.tabular.accel_nasbench:accel_nasbench",
     "convnet": "search_spaces.convnet.mixed:convnet",
+    "efficient-hybrid": "search_spaces.hybrid.space:efficient_hybrid",
     "efficientnet-lite": "search_spaces.convnet.efficientnet_lite:efficientnet_lite",
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
     "fbnet-imagenet": "search_spaces.convnet.fbnet:fbnet_imagenet",

@@ -7,11 +7,17 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Self
 
-from torch import nn
+from torch import Tensor, nn
 
+from search_spaces.constant import Constant
 from search_spaces.options import OneOf
 from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
+
+
+def same_padding(kernel: int) -> int:
+    """Zeros on every side with which a convolution keeps the size: an even kernel has none that are the same on all."""
+    return kernel // 2 if kernel % 2 else 0
 
 
 class Layers:
@@ -47,22 +53,35 @@ class Layers:
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        parts: int = 1,
         padding: int | None = None,
     ) -> nn.Module:
-        """A convolution whose output has the size of its input, divided by the stride, unless `padding` is given.
+        """A convolution whose output has the size of its input, divided by the stride, unless `padding` is given; one
+        with an even kernel then pads nothing, which is left to the block.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
+            parts: equal parts of the output channels that are of different use, such as query, key and value; an
+                elastic layer keeps the first channels of each.
         """
         if padding is None and self.padding == "same" and stride > 1:
             return SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=bias)
-        padding = kernel // 2 if padding is None else padding
+        padding = same_padding(kernel) if padding is None else padding
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
+
+    def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
+        """A transposed convolution with bias that multiplies height and width by `stride`; `kernel - stride` is even."""
+        padding = (kernel - stride) // 2
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding=padding)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
         return nn.BatchNorm2d(channels, self.epsilon)
+
+    def group_norm(self, channels: int) -> nn.Module:
+        """Normalisation over all channels and pixels of each image: group normalisation with one group."""
+        return nn.GroupNorm(1, channels)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""
@@ -80,6 +99,10 @@ class Layers:
         """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each
         dimension."""
         return Parameter(*shape, fill=fill)
+
+    def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
+        """The tensor that `make` computes for a size; an elastic one computes those of smaller sizes too."""
+        return Constant(make, size)
 
     def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
         """What is added to the tokens of a square grid, and to `leading` tokens before them; an elastic one gives a

@@ -13,7 +13,7 @@ from search_spaces.workload import Op, Workload
 Floats = NDArray[np.float64]
 
 #: Operators that count as a step of a path: those that learn.
-_STEPS = ("conv", "linear")
+_STEPS = ("conv", "conv_transpose", "linear")
 
 #: What no path leads to: longest and shortest length, number of paths, sum of their lengths.
 _NONE = (-np.inf, np.inf, 0.0, 0.0)

@@ -37,7 +37,10 @@ _ELEMENTWISE = {
     aten.sigmoid.default: "sigmoid",
     aten.silu.default: "silu",
     aten.gelu.default: "gelu",
+    aten.exp.default: "exp",
+    aten.softplus.default: "softplus",
     aten.add.Tensor: "add",
+    aten.sub.Tensor: "sub",
     aten.mul.Tensor: "mul",
 }
 
@@ -61,13 +64,15 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.weights: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        # Parameters that a constant is computed from, and how many values each has until an operator has read it.
+        self.sources: dict[int, frozenset[int]] = {
+            id(tensor): frozenset([id(tensor)]) for tensor in self.weights.values()
+        }
         self.trainable: dict[int, int] = {id(tensor): tensor.numel() for tensor in module.parameters()}
         self.number: dict[int, int] = {id(tensor): index for index, tensor in enumerate(inputs)}
         # Keeps every tensor alive: a freed one would pass its id on to another.
         self.tensors: list[Tensor] = list(inputs)
         self.first = len(inputs)
-        # By the padded tensor: the tensor that was padded, and the zeros above, left, below and right of it.
-        self.padded: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,7 +80,9 @@ class _Recorder(TorchDispatchMode):
         output = _run(func, args, kwargs or {})
         if func in _ALLOCATIONS:
             return output
-        if func in _VIEWS:
+        if self._is_constant(args):
+            self._fold(args, output)
+        elif func in _VIEWS:
             self._view(args[0], output)
         elif func in _ELEMENTWISE:
             self._elementwise(_ELEMENTWISE[func], args, output)
@@ -83,6 +90,8 @@ class _Recorder(TorchDispatchMode):
             self._batch_norm(args, output[0])
         elif func is aten.native_layer_norm.default:
             self._layer_norm(args, output[0])
+        elif func is aten.native_group_norm.default:
+            self._group_norm(args, output[0])
         elif func in _HANDLERS:
             _HANDLERS[func](self, args, output)
         else:
@@ -91,12 +100,22 @@ class _Recorder(TorchDispatchMode):
             )
         return output
 
+    def _is_constant(self, args: tuple[Any, ...]) -> bool:
+        """Whether an operator reads constants only."""
+        tensors = _tensors(args)
+        return bool(tensors) and all(id(tensor) in self.weights for tensor in tensors)
+
+    def _fold(self, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        """Take what is computed from constants alone for a constant, as every runtime does."""
+        sources = frozenset().union(*(self.sources[id(tensor)] for tensor in _tensors(args)))
+        for tensor in output if isinstance(output, tuple | list) else (output,):
+            self.tensors.append(tensor)
+            self.weights[id(tensor)] = tensor
+            self.sources[id(tensor)] = sources
+
     def _view(self, source: Tensor, view: Tensor) -> None:
         self.tensors.append(view)
-        if id(source) in self.weights:
-            self.weights[id(view)] = view
-            self.trainable[id(view)] = self.trainable.get(id(source), 0)
-        elif view.shape == source.shape:
+        if view.shape == source.shape:
             self.number[id(view)] = self._number(source)
         else:
             self._append("reshape", (source,), view)
@@ -104,8 +123,8 @@ class _Recorder(TorchDispatchMode):
     def _number(self, tensor: Tensor) -> int:
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, a convolution that is also read without "
-                "its batch normalisation, or a padding that is no part of a convolution; the cost of none is known"
+                "an operator reads a constant that was made on the way, or a convolution that is also read without "
+                "its batch normalisation, or images that a convolution pads; the cost of neither is known"
             )
         return self.number[id(tensor)]
 
@@ -137,14 +156,15 @@ class _Recorder(TorchDispatchMode):
         self._append(kind, args, output, numbers, shapes, self._constants(*constants))
 
     def _constants(self, *tensors: Tensor | None) -> int:
-        return sum(self.trainable.get(id(tensor), 0) for tensor in tensors if tensor is not None)
+        """Trainable values that `tensors` were computed from, each counted for the first operator that reads it."""
+        constants = [tensor for tensor in tensors if tensor is not None]
+        sources = frozenset().union(*(self.sources.get(id(tensor), frozenset()) for tensor in constants))
+        return sum(self.trainable.pop(source, 0) for source in sources)
 
     def convolution(self, args: tuple[Any, ...], output: Tensor) -> None:
-        source, weight, bias, stride, padding, dilation, transposed, _, groups = args
-        if transposed:
-            raise UnknownOperator("transposed convolutions are not supported")
-        if id(source) in self.padded and not any(padding):
-            source, padding = self.padded[id(source)]
+        source, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
+        if not (transposed or any(padding)):
+            source, padding = self._with_padding_before(source, tuple(padding))
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -152,15 +172,23 @@ class _Recorder(TorchDispatchMode):
             ("groups", groups),
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
-        self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+        parameters = self._constants(weight, bias)
+        if not transposed:
+            self._append("conv", (source,), output, attributes, weights, parameters)
+        elif not any(output_padding):
+            self._append("conv_transpose", (source,), output, attributes, weights, parameters)
+        else:
+            raise UnknownOperator("transposed convolutions with output_padding are not supported")
 
-    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
-        """Zeros around an image belong to the convolution that reads it, as torch's ONNX exporter has it."""
-        source, zeros, value = (*args, 0)[:3]
-        if value == 0 and source.dim() == len(zeros) == 4:
-            left, right, top, bottom = zeros
-            self.padded[id(output)] = source, (top, left, bottom, right)
-        self.tensors.append(output)
+    def _with_padding_before(self, source: Tensor, padding: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+        """What a convolution reads, and what it pads: also what was padded just before it, as exporters fold it."""
+        last = self.ops[-1] if self.ops else None
+        if last is None or last.kind != "pad" or self._number(source) != last.outputs[0]:
+            return source, padding
+        self.ops.pop()
+        del self.number[id(source)]
+        whole = next(tensor for tensor in self.tensors if self.number.get(id(tensor)) == last.inputs[0])
+        return whole, dict(last.attributes)["padding"]  # type: ignore[return-value]
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -204,9 +232,12 @@ class _Recorder(TorchDispatchMode):
         self.transpose((source, order), output)
 
     def matmul(self, args: tuple[Any, ...], output: Tensor) -> None:
-        if any(id(factor) in self.weights for factor in args):
-            raise UnknownOperator("a product of stacks of matrices of which one is a constant is not supported")
-        self._append("matmul", args, output)
+        left, right = args
+        if id(left) in self.weights:
+            raise UnknownOperator("a product of a constant stack of matrices with an activation is not supported")
+        constants = [right] if id(right) in self.weights else []
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append("matmul", args, output, (), shapes, self._constants(*constants))
 
     def softmax(self, args: tuple[Any, ...], output: Tensor) -> None:
         self._append("softmax", args[:1], output, (("axis", args[1] % output.dim()),))
@@ -229,9 +260,41 @@ class _Recorder(TorchDispatchMode):
 
     def select(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, axis, index = args[0], args[1] % args[0].dim(), args[2] % args[0].shape[args[1]]
-        if axis == 0 or id(source) in self.weights:
-            raise UnknownOperator("picking an entry of a batch or of a constant is not supported")
+        if axis == 0:
+            raise UnknownOperator("picking an entry of a batch is not supported")
         self._append("select", (source,), output, (("axis", axis), ("index", index)))
+
+    def slice(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, axis, start, end, *step = args
+        if output.shape == source.shape:
+            self._view(source, output)
+            return
+        axis %= source.dim()
+        if axis == 0:
+            raise UnknownOperator("taking a part of a batch is not supported")
+        start, end, stride = slice(start, end, *step).indices(source.shape[axis])
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("axis", axis),
+            ("start", start),
+            ("end", end),
+            ("step", stride),
+        )
+        self._append("slice", (source,), output, attributes)
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, margins, *value = args
+        if value not in ([], [0], [0.0]) or len(margins) != 4:
+            raise UnknownOperator(
+                "padding of other dimensions than height and width, or not with zeros, is not supported"
+            )
+        left, right, top, bottom = margins
+        self._append("pad", (source,), output, (("padding", (top, left, bottom, right)),))
+
+    def upsample(self, args: tuple[Any, ...], output: Tensor) -> None:
+        sizes = [*zip(output.shape[2:], args[0].shape[2:], strict=True)]
+        if any(large % small for large, small in sizes):
+            raise UnknownOperator("upsampling by other factors than whole numbers is not supported")
+        self._append("upsample", args[:1], output, (("factors", tuple(large // small for large, small in sizes)),))
 
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
@@ -244,6 +307,14 @@ class _Recorder(TorchDispatchMode):
         attributes: tuple[tuple[str, Attribute], ...] = (("axis", source.dim() - len(shape)), ("epsilon", epsilon))
         weights = (tuple(scale.shape), tuple(shift.shape))
         self._append("layer_norm", (source,), output, attributes, weights, self._constants(scale, shift))
+
+    def _group_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, scale, shift, *_, groups, epsilon = args
+        if scale is None or shift is None:
+            raise UnknownOperator("group normalisation without scale and shift is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("groups", groups), ("epsilon", epsilon))
+        weights = (tuple(scale.shape), tuple(shift.shape))
+        self._append("group_norm", (source,), output, attributes, weights, self._constants(scale, shift))
 
     def _batch_norm(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Fold into the convolution before it, as every runtime does; otherwise it stays an operator."""
@@ -276,9 +347,15 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return int(height), int(width[0] if width else height)
 
 
+def _tensors(args: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors among arguments, some of which may be lists."""
+    flat = [item for arg in args for item in (arg if isinstance(arg, tuple | list) else (arg,))]
+    return [item for item in flat if isinstance(item, Tensor)]
+
+
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
-    if func in _BATCH_NORMS:
+    if func in _BATCH_NORMS or func is aten.native_group_norm.default:
         return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
     if func in _ELEMENTWISE:
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
@@ -298,8 +375,10 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
     aten._softmax.default: _Recorder.softmax,
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
+    aten.upsample_nearest2d.default: _Recorder.upsample,
     aten.select.int: _Recorder.select,
     aten.hardtanh.default: _Recorder.clip,
+    aten.slice.Tensor: _Recorder.slice,
     aten.constant_pad_nd.default: _Recorder.pad,
 }
 

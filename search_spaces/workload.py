@@ -30,11 +30,13 @@ class Op:
     """One operator as a device executes it (batch normalisation is folded into its convolution).
 
     Attributes:
-        kind: what it computes: `conv`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
-            `batch_norm`, `layer_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a table by
-            their numbers, which are its input), `concat` (those of its operands that are constants stand in the
-            places that its attribute names), `select` (one entry of a dimension), `transpose` or `reshape`.
+        kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
+            `silu`, `gelu`, `exp`, `softplus`, `add`, `sub`, `mul`, `zero` (zeros of the shape of its input), `mean`,
+            `average_pool`, `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
+            second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
+            `concat` (those of its operands that are constants stand in the places that its attribute names), `select`
+            (one entry of a dimension), `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors),
+            `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
@@ -64,6 +66,8 @@ class Op:
             return prod(self.output_shape[:-1]) * prod(self.weights[0])
         if self.kind == "matmul":
             return prod(self.output_shape) * self.shapes[0][-1]
+        if self.kind == "conv_transpose":
+            return prod(self.shapes[0]) * prod(self.weights[0][1:])
         return prod(self.output_shape) * prod(self.weights[0][1:]) if self.kind == "conv" else 0
 
     @property
@@ -71,11 +75,11 @@ class Op:
         """Which column of `COSTS` its MACs belong to."""
         if self.kind in ("linear", "matmul"):
             return f"macs_{self.kind}"
-        out_channels, in_per_group, *window = self.weights[0]
+        channels, per_group, *window = self.weights[0]  # of the outputs and the inputs; transposed the other way round
         groups = dict(self.attributes)["groups"]
         if groups == 1:
             return "macs_pointwise" if prod(window) == 1 else "macs_dense"
-        return "macs_depthwise" if in_per_group == 1 and groups == out_channels else "macs_grouped"
+        return "macs_depthwise" if per_group == 1 and groups == channels else "macs_grouped"
 
     @property
     def idle_weight_bytes(self) -> int:
@@ -83,12 +87,13 @@ class Op:
         return max(0, _bytes(self.weights[0]) - _bytes(self.output_shape)) if self.kind == "gather" else 0
 
     def costs(self) -> dict[str, int]:
-        """Its share of every column of `COSTS`; a `reshape` costs nothing, a `gather` or a `select` what it reads."""
+        """Its share of every column of `COSTS`; a `reshape` costs nothing, a part (`gather`, `select`, `slice`) its size."""
         costs = dict.fromkeys(COSTS, 0)
         if self.kind == "reshape":
             return costs
         costs["kernels"] = 1
-        moved = self.shapes if self.kind != "select" else (self.output_shape, self.output_shape)
+        part = self.kind in ("select", "slice")
+        moved = (self.output_shape, self.output_shape) if part else self.shapes
         costs["activation_bytes"] = sum(map(_bytes, moved))
         costs["weight_bytes"] = sum(map(_bytes, self.weights)) - self.idle_weight_bytes
         if self.macs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any
 
@@ -97,7 +97,8 @@ def _step(node: NodeProto, arrays: Mapping[str, NDArray[Any]]) -> tuple[Function
     given = _Node(node.op_type, tuple(node.input), attributes, arrays)
     names = [name for name in node.input if name]
     function = TRANSLATIONS[node.op_type](given)
-    return function, tuple(names[:1] if node.op_type in _CONFIGURED else names), node.output[0]
+    computed = names if node.op_type not in _CONFIGURED else [names[0], *(n for n in names[1:] if n not in arrays)]
+    return function, tuple(computed), node.output[0]
 
 
 def _value(attribute: Any) -> Any:
@@ -118,6 +119,20 @@ def _conv(node: _Node) -> Function:
     def function(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         padded = x if even else functional.pad(x, (left, right, top, bottom))
         return functional.conv2d(padded, weight, bias, stride, padding, dilation, groups)
+
+    return function
+
+
+def _conv_transpose(node: _Node) -> Function:
+    node.need(auto_pad="NOTSET", output_padding=[0, 0])
+    top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right):
+        raise ValueError("torch cannot run the model: operator ConvTranspose with uneven pads has no translation")
+    stride, dilation = (tuple(node.attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
+    groups = node.attributes.get("group", 1)
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.conv_transpose2d(x, weight, bias, stride, (top, left), 0, groups, dilation)
 
     return function
 
@@ -171,6 +186,8 @@ def _transpose(node: _Node) -> Function:
 
 
 def _reshape(node: _Node) -> Function:
+    if node.inputs[1] not in node.constants:
+        return lambda x, sizes: x.reshape(sizes.tolist())
     shape = node.constant(1)
     sizes = [] if shape is None else shape.tolist()
     if node.attributes.get("allowzero", 0) or 0 not in sizes:
@@ -205,6 +222,17 @@ def _layer_norm(node: _Node) -> Function:
     return function
 
 
+def _resize(node: _Node) -> Function:
+    defaults = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
+    given = replace(node, attributes={**defaults, **node.attributes})
+    given.need(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    factors = node.constant(2)
+    if factors is None or len(factors) != 4 or (factors[:2] != 1).any():
+        raise ValueError("torch cannot run the model: operator Resize needs factors for height and width of images")
+    scale = tuple(factors[2:].tolist())
+    return lambda x: functional.interpolate(x, scale_factor=scale, mode="nearest")
+
+
 def _softmax(node: _Node) -> Function:
     axis = node.attributes.get("axis", -1)
     return lambda x: x.softmax(axis)
@@ -229,6 +257,44 @@ def _concat(node: _Node) -> Function:
     return lambda *tensors: torch.cat(tensors, axis)
 
 
+def _slice(node: _Node) -> Function:
+    bounds = [node.constant(index) for index in range(1, 5)]
+    starts, ends = ([] if bound is None else bound.tolist() for bound in bounds[:2])
+    axes = range(len(starts)) if bounds[2] is None else bounds[2].tolist()
+    steps = [1] * len(starts) if bounds[3] is None else bounds[3].tolist()
+    if min(steps) < 1:
+        raise ValueError("torch cannot run the model: operator Slice with a negative step has no translation")
+    parts = dict(zip(axes, map(slice, starts, ends, steps), strict=True))
+    return lambda x: x[tuple(parts.get(axis, parts.get(axis - x.dim(), slice(None))) for axis in range(x.dim()))]
+
+
+def _pad(node: _Node) -> Function:
+    node.need(mode="constant")
+    margins, value = node.constant(1), node.constant(2)
+    if margins is None or node.constant(3) is not None:
+        raise ValueError("torch cannot run the model: operator Pad of some axes only has no translation")
+    before, after = np.split(margins, 2)
+    amounts = [int(amount) for pair in zip(before[::-1], after[::-1], strict=True) for amount in pair]
+    return lambda x: functional.pad(x, amounts, value=0.0 if value is None else float(value))
+
+
+def _instance_norm(node: _Node) -> Function:
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+
+
+def _unsqueeze(node: _Node) -> Function:
+    axes = node.constant(1)
+    places = [] if axes is None else axes.tolist()
+
+    def function(x: Tensor) -> Tensor:
+        rank = x.dim() + len(places)
+        new = {place % rank for place in places}
+        return x[tuple(None if axis in new else slice(None) for axis in range(rank))]
+
+    return function
+
+
 def _plain(function: Function) -> Callable[[_Node], Function]:
     return lambda _: function
 
@@ -238,7 +304,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "ReduceMean", "Reshape"}
+_CONFIGURED = {"Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Unsqueeze"}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -248,21 +314,32 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Exp": _plain(torch.exp),
     "Expand": _plain(_expand),
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
+    "Greater": _plain(torch.gt),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(_identity),
+    "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _plain(torch.matmul),
     "Mul": _plain(torch.mul),
+    "Pad": _pad,
     "ReduceMean": _reduce_mean,
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
+    "Resize": _resize,
     "Shape": _shape,
     "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
     "Softmax": _softmax,
+    "Softplus": _plain(functional.softplus),
+    "Sub": _plain(torch.sub),
     "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "Where": _plain(torch.where),
 }

@@ -81,6 +81,10 @@ class _Graph:
         tensor.raw_data = values.tobytes()
         return str(tensor.name)
 
+    def sizes(self, values: Sequence[Any]) -> str:
+        """A constant of 64-bit integers."""
+        return self.constant(np.array(values, np.int64))
+
     def random(self, shape: Shape, scale: float) -> str:
         """Normal values. A few thousand are drawn and repeated: drawing millions would take most of the time."""
         return self.constant(np.resize(self._pool * np.float32(scale), shape))
@@ -103,14 +107,30 @@ class _Graph:
 
 def _conv(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
-    top, left, *others = attributes["padding"]  # type: ignore[misc]
+    padding: tuple[int, ...] = attributes["padding"]  # type: ignore[assignment]
     graph.node(
         op,
         "Conv",
         *_weights(graph, op.weights, prod(op.weights[0][1:])),
         kernel_shape=op.weights[0][2:],
         strides=attributes["stride"],
-        pads=(top, left, *(others or (top, left))),
+        pads=padding if len(padding) == 4 else padding * 2,  # the same on both sides
+        dilations=attributes["dilation"],
+        group=attributes["groups"],
+    )
+
+
+def _conv_transpose(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    inputs, _, *window = op.weights[0]
+    graph.node(
+        op,
+        "ConvTranspose",
+        *_weights(graph, op.weights, inputs * prod(window)),
+        kernel_shape=window,
+        strides=attributes["stride"],
+        pads=(vertical, horizontal, vertical, horizontal),
         dilations=attributes["dilation"],
         group=attributes["groups"],
     )
@@ -155,8 +175,8 @@ def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
 
 def _mean(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
-    axes = graph.constant(np.array(attributes["axes"], np.int64))
-    graph.node(op, "ReduceMean", axes, keepdims=int(bool(attributes["keepdim"])))
+    axes: Any = attributes["axes"]
+    graph.node(op, "ReduceMean", graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
 
 
 def _average_pool(graph: _Graph, op: Op) -> None:
@@ -177,6 +197,13 @@ def _layer_norm(graph: _Graph, op: Op) -> None:
     scale, shift = op.weights
     constants = (graph.constant(np.ones(scale, np.float32)), graph.random(shift, 0.01))
     graph.node(op, "LayerNormalization", *constants, axis=attributes["axis"], epsilon=attributes["epsilon"])
+
+
+def _upsample(graph: _Graph, op: Op) -> None:
+    factors = graph.constant(np.array([1, 1, *dict(op.attributes)["factors"]], np.float32))  # type: ignore[misc]
+    graph.node(
+        op, "Resize", "", factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
 
 
 def _gather(graph: _Graph, op: Op) -> None:
@@ -204,6 +231,52 @@ def _select(graph: _Graph, op: Op) -> None:
     graph.node(op, "Gather", graph.constant(np.array(attributes["index"], np.int64)), axis=attributes["axis"])
 
 
+def _matmul(graph: _Graph, op: Op) -> None:
+    if not op.weights:
+        graph.node(op, "MatMul")
+        return
+    # A constant stack is the same for every image, so their dimension is set apart.
+    rows = op.weights[0][1]
+    (source,) = (graph.names[number] for number in op.inputs)
+    apart, product = f"{graph.output(op)}_apart", f"{graph.output(op)}_product"
+    graph.append("Reshape", [source, graph.sizes((graph.batch, *op.shapes[0]))], apart)
+    graph.append("MatMul", [apart, *_weights(graph, op.weights, rows)], product)
+    graph.append("Reshape", [product, graph.sizes(graph.batched(op.output_shape))], graph.output(op))
+
+
+def _slice(graph: _Graph, op: Op) -> None:
+    names = ("start", "end", "axis", "step")
+    attributes = dict(op.attributes)
+    graph.node(op, "Slice", *(graph.sizes([attributes[name]]) for name in names))
+
+
+def _pad(graph: _Graph, op: Op) -> None:
+    top, left, bottom, right = dict(op.attributes)["padding"]  # type: ignore[misc]
+    graph.node(op, "Pad", graph.sizes([0, 0, top, left, 0, 0, bottom, right]))
+
+
+def _group_norm(graph: _Graph, op: Op) -> None:
+    # Every group is a channel of an instance normalisation; scale and shift come after it.
+    attributes = dict(op.attributes)
+    groups, shape = int(attributes["groups"]), graph.batched(op.output_shape)  # type: ignore[arg-type]
+    flat, normal, whole, scaled = (f"{graph.output(op)}_{step}" for step in ("flat", "normal", "whole", "scaled"))
+    one, zero = (graph.constant(np.full(groups, value, np.float32)) for value in (1, 0))
+    graph.append("Reshape", [graph.names[op.inputs[0]], graph.sizes([shape[0], groups, -1])], flat)
+    graph.append("InstanceNormalization", [flat, one, zero], normal, epsilon=attributes["epsilon"])
+    graph.append("Reshape", [normal, graph.sizes(shape)], whole)
+    column = (*op.weights[0], *[1] * (len(shape) - 2))
+    graph.append("Mul", [whole, graph.constant(np.full(column, 0.9, np.float32))], scaled)
+    graph.append("Add", [scaled, graph.random(column, 0.01)], graph.output(op))
+
+
+def _softplus(graph: _Graph, op: Op) -> None:
+    # Beyond 20 it is the identity, in torch.
+    source, soft, large = graph.names[op.inputs[0]], f"{graph.output(op)}_soft", f"{graph.output(op)}_large"
+    graph.append("Softplus", [source], soft)
+    graph.append("Greater", [source, graph.constant(np.array(20, np.float32))], large)
+    graph.append("Where", [large, source, soft], graph.output(op))
+
+
 def _zero(graph: _Graph, op: Op) -> None:
     graph.node(op, "Mul", graph.constant(np.zeros((), np.float32)))
 
@@ -213,7 +286,7 @@ def _transpose(graph: _Graph, op: Op) -> None:
 
 
 def _reshape(graph: _Graph, op: Op) -> None:
-    graph.node(op, "Reshape", graph.constant(np.array(graph.batched(op.output_shape), np.int64)))
+    graph.node(op, "Reshape", graph.sizes(graph.batched(op.output_shape)))
 
 
 def _clip(graph: _Graph, op: Op) -> None:
@@ -237,19 +310,27 @@ def _plain(kind: str, **attributes: Any) -> Callable[[_Graph, Op], None]:
 
 _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "upsample": _upsample,
     "gather": _gather,
     "softmax": _softmax,
     "concat": _concat,
     "select": _select,
-    "matmul": _plain("MatMul"),
+    "matmul": _matmul,
     "mean": _mean,
     "average_pool": _average_pool,
     "reshape": _reshape,
     "transpose": _transpose,
+    "slice": _slice,
+    "pad": _pad,
+    "exp": _plain("Exp"),
+    "softplus": _softplus,
     "add": _arithmetic("Add"),
+    "sub": _arithmetic("Sub"),
     "mul": _arithmetic("Mul"),
     "zero": _zero,
     "clip": _clip,

@@ -88,6 +88,56 @@ class EveryTokenOperator(nn.Module):
         return weights @ keys + torch.softmax(heads, dim=1)
 
 
+class EveryHybridOperator(nn.Module):
+    """A small network with every kind of operator that only hybrid networks have, on images of 5 x 7 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 6)
+        self.halves = nn.GroupNorm(2, 6, eps=1e-3)
+        self.small = nn.Conv2d(6, 4, 2, stride=2, bias=False)
+        self.large = nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1)
+        self.depthwise = nn.ConvTranspose2d(6, 6, 3, padding=1, groups=6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional = nn.functional
+        x = functional.pad(self.halves(self.norm(x)), (0, 1, 0, 0)).relu()[..., :7]
+        y = self.small(functional.pad(x, (1, 0, 1, 0)))
+        z = self.large(y)[:, :, :5, 1:] + x[:, :, :, :7]
+        repeated = functional.interpolate(y, scale_factor=2.0, mode="nearest")
+        return torch.cat([self.depthwise(z)[:, 2:], repeated[:, :, :5, :7]], dim=1)
+
+
+@cache
+def every_hybrid_operator() -> Workload:
+    """The workload of `EveryHybridOperator`."""
+    with torch.device("meta"):
+        return trace(EveryHybridOperator(), ((1, 6, 5, 7),))
+
+
+class EveryMixerOperator(nn.Module):
+    """A small network with every kind of operator that only mixers have, on images of 6 x 6 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 4)
+        self.maps = nn.Parameter(torch.ones(4, 5, 3))
+        self.shift = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = nn.functional.softplus(30 * self.norm(x))  # some of them beyond 20
+        decays = torch.exp(steps * -1.0)
+        padded = nn.functional.pad(decays[:, :, ::2, 2:], (1, 0, 0, 1))
+        return padded @ self.maps - (x[..., 1::2] * torch.exp(self.shift))[:, :, :4]
+
+
+@cache
+def every_mixer_operator() -> Workload:
+    """The workload of `EveryMixerOperator`."""
+    with torch.device("meta"):
+        return trace(EveryMixerOperator(), ((1, 4, 6, 6),))
+
+
 @cache
 def every_token_operator() -> Workload:
     """The workload of `EveryTokenOperator`, whose input is the numbers of tokens."""

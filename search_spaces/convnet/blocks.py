@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
-from search_spaces.reordering import Reordering, reorder
+from search_spaces.reordering import Reordering, falling_importance, reorder
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -24,6 +24,11 @@ _GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]
     "sigmoid": (nn.functional.silu, torch.sigmoid),
     "relu_sigmoid": (torch.relu, torch.sigmoid),
 }
+
+
+def activation_of(name: str) -> nn.Module:
+    """The activation `relu`, `hardswish`, `silu` or `identity`."""
+    return _ACTIVATIONS[name]()
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
@@ -142,7 +147,7 @@ class MBConv(Block):
     def sort_channels(self) -> list[Reordering]:
         if self.expand is None or self.expand_norm is None:
             return []
-        order = _falling_importance(self.project)
+        order = falling_importance(self.project)
         sorted_layers = (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm)
         moved = [move for layer in sorted_layers for move in reorder(layer, 0, order)]
         moved += reorder(self.project, 1, order)
@@ -150,7 +155,7 @@ class MBConv(Block):
             return moved
         moved += reorder(self.squeeze_excite.reduce, 1, order)
         moved += reorder(self.squeeze_excite.expand, 0, order)
-        squeezed = _falling_importance(self.squeeze_excite.expand)
+        squeezed = falling_importance(self.squeeze_excite.expand)
         moved += reorder(self.squeeze_excite.reduce, 0, squeezed)
         return moved + reorder(self.squeeze_excite.expand, 1, squeezed)
 
@@ -195,7 +200,7 @@ class FusedMBConv(Block):
         return self.residual(x, self.project_norm(self.project(y)))
 
     def sort_channels(self) -> list[Reordering]:
-        order = _falling_importance(self.project, blocks=self.groups)
+        order = falling_importance(self.project, blocks=self.groups)
         return reorder(self.fused, 0, order) + reorder(self.fused_norm, 0, order) + reorder(self.project, 1, order)
 
 
@@ -254,12 +259,3 @@ class Head(nn.Module):
             y = self.act(self.mix(y))
         logits: Tensor = self.classifier(y.flatten(1))
         return logits
-
-
-def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
-    """Order of the input channels of the convolution `reader` by falling L1 norm, within each of `blocks` blocks."""
-    weight: Tensor = reader.get_parameter("weight").detach()
-    importance = weight.abs().sum((0, 2, 3)).view(blocks, -1)
-    order = importance.argsort(dim=1, descending=True, stable=True)
-    offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
-    return (order + offsets).flatten()

@@ -1,16 +1,21 @@
 """Layers whose shape can be changed after they were made, sharing one set of weights."""
 
+from search_spaces.elastic.constant import ElasticConstant
 from search_spaces.elastic.conv import ElasticConv2d
+from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
-from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticLayerNorm
+from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
 from search_spaces.elastic.positions import ElasticPositions
 
 __all__ = [
     "ElasticBatchNorm2d",
+    "ElasticConstant",
     "ElasticConv2d",
+    "ElasticConvTranspose2d",
+    "ElasticGroupNorm",
     "ElasticLayer",
     "ElasticLayerNorm",
     "ElasticLayers",

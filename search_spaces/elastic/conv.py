@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+from search_spaces.layers import same_padding
 from search_spaces.padding import SameConv2d, conv2d_same
 
 
 class ElasticConv2d(ElasticLayer):
     """`nn.Conv2d` that takes fewer channels, fewer groups or a smaller kernel.
 
-    * Channels: the first ones. A grouped convolution keeps the number of input channels of each group and drops the
-      last groups; within each group it keeps the first output channels.
+    * Channels: the first ones, or the first ones of each part. A grouped convolution drops the last groups when it has
+      fewer; within each group it keeps the first input and output channels.
     * Kernel: the centre of the next larger kernel, flattened and multiplied by a learned matrix that all channels
       share (once-for-all, Cai et al., ICLR 2020). The matrices start as identities.
     * Depthwise: one input channel a group and as many groups as channels.
@@ -25,11 +26,12 @@ class ElasticConv2d(ElasticLayer):
     Args:
         in_channels: largest number of input channels.
         out_channels: largest number of output channels.
-        kernels: the odd kernel sizes.
+        kernels: the odd kernel sizes, or a single even one, which pads nothing.
         stride: of both dimensions.
         groups: largest number of groups.
         bias: whether there is one.
         follows: the grouped convolution whose outputs this one reads.
+        parts: equal parts that the output channels of a convolution without groups are laid out in.
         padding: on every side; `None` for `same` padding, which goes with the kernel.
         same: whether it behaves as a `SameConv2d`, padded as TensorFlow does.
     """
@@ -43,6 +45,7 @@ class ElasticConv2d(ElasticLayer):
         groups: int = 1,
         bias: bool = False,
         follows: ElasticLayer | None = None,
+        parts: int = 1,
         padding: int | None = None,
         same: bool = False,
     ) -> None:
@@ -50,7 +53,8 @@ class ElasticConv2d(ElasticLayer):
         largest = nn.Conv2d(in_channels, out_channels, max(kernels), stride, groups=groups, bias=bias)
         self.weight, self.bias = largest.weight, largest.bias
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernels, self.stride, self.padding, self.same = tuple(sorted(kernels)), stride, padding, same
+        self.kernels, self.stride, self.parts = tuple(sorted(kernels)), stride, parts
+        self.padding, self.same = padding, same
         self.kernel_matrices = nn.ParameterDict(
             {f"{large}to{small}": torch.eye(small * small) for small, large in pairwise(self.kernels)}
         )
@@ -79,24 +83,26 @@ class ElasticConv2d(ElasticLayer):
         )
 
     def _is_like(self, template: nn.Conv2d) -> bool:
-        """Whether all that is not elastic agrees: stride, padding, bias, and the input channels of each group."""
+        """Whether all that is not elastic agrees, and a group reads no more channels than it has weights for."""
         padding = 0 if self.same else self._padding(template.kernel_size[0])
         return (
             template.stride == (self.stride, self.stride)
             and template.padding == (padding, padding)
             and isinstance(template, SameConv2d) == self.same
             and (template.bias is None) == (self.bias is None)
-            and (self.groups == 1 or template.in_channels // template.groups == self.in_channels // self.groups)
+            and (self.groups == 1 or template.in_channels // template.groups <= self.in_channels // self.groups)
         )
 
     def _padding(self, kernel: int) -> int:
-        return kernel // 2 if self.padding is None else self.padding
+        return same_padding(kernel) if self.padding is None else self.padding
 
     def _active_weight(self) -> Tensor:
-        weight = prefix(self.weight, 0, self.active_out, self.active_groups, self.groups)
+        weight = self._active_outputs(self.weight)
         if self.groups == 1:
             blocks, blocks_max = blocks_of(self._follows[0])
             weight = prefix(weight, 1, self.active_in, blocks, blocks_max)
+        else:
+            weight = weight.narrow(1, 0, self.active_in // self.active_groups)
         size = self.kernels[-1]
         for smaller in reversed(self.kernels[:-1]):
             if size == self.active_kernel:
@@ -108,8 +114,12 @@ class ElasticConv2d(ElasticLayer):
             size = smaller
         return weight
 
+    def _active_outputs(self, tensor: Tensor) -> Tensor:
+        blocks = (self.parts, self.parts) if self.groups == 1 else (self.active_groups, self.groups)
+        return prefix(tensor, 0, self.active_out, *blocks)
+
     def _active_bias(self) -> Tensor | None:
-        return None if self.bias is None else prefix(self.bias, 0, self.active_out, self.active_groups, self.groups)
+        return None if self.bias is None else self._active_outputs(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, groups = self._active_weight(), self._active_bias(), self.active_groups

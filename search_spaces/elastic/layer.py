@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter, Positions
@@ -75,6 +76,7 @@ class ElasticLayers(Layers):
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        parts: int = 1,
         padding: int | None = None,
     ) -> nn.Module:
         from search_spaces.elastic.conv import ElasticConv2d
@@ -82,13 +84,32 @@ class ElasticLayers(Layers):
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
         same = padding is None and self.padding == "same" and stride > 1
         return ElasticConv2d(
-            in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), padding=padding, same=same
+            in_channels,
+            out_channels,
+            kernels,
+            stride,
+            groups,
+            bias,
+            _conv(follows),
+            parts=parts,
+            padding=padding,
+            same=same,
         )
+
+    def conv_transpose(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
+        from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
+
+        return ElasticConvTranspose2d(in_channels, out_channels, kernel, stride)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
         return ElasticBatchNorm2d(channels, _conv(follows), self.epsilon)
+
+    def group_norm(self, channels: int) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticGroupNorm
+
+        return ElasticGroupNorm(channels)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         from search_spaces.elastic.options import ElasticOneOf
@@ -109,6 +130,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.parameter import ElasticParameter
 
         return ElasticParameter(*shape, fill=fill)
+
+    def constant(self, make: Callable[[int], Tensor], size: int) -> Constant:
+        from search_spaces.elastic.constant import ElasticConstant
+
+        return ElasticConstant(make, size)
 
     def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
         from search_spaces.elastic.positions import ElasticPositions

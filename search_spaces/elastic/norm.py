@@ -107,3 +107,34 @@ class ElasticLayerNorm(ElasticLayer):
 
     def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps}"
+
+
+class ElasticGroupNorm(ElasticLayer):
+    """`nn.GroupNorm` with one group over the first channels; mean and variance are of those alone.
+
+    Args:
+        channels: largest number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        largest = nn.GroupNorm(1, channels)
+        self.weight, self.bias, self.eps = largest.weight, largest.bias, largest.eps
+        self.channels = self.active_channels = channels
+
+    def activate(self, template: nn.Module) -> None:
+        if not isinstance(template, nn.GroupNorm) or (template.num_groups, template.eps) != (1, self.eps):
+            raise ValueError(f"{self} cannot become {template}")
+        check_fits(self, channels=(template.num_channels, self.channels))
+        self.set_active(active_channels=template.num_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.active_channels
+        return F.group_norm(x, 1, self.weight[:size], self.bias[:size], self.eps)
+
+    def active_state(self) -> dict[str, Tensor]:
+        size = self.active_channels
+        return {"weight": self.weight[:size].detach(), "bias": self.bias[:size].detach()}
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}"

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from latency_predictors.devices import timing_graph
 from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from nas.testing.backends import every_operator, every_token_operator
+from nas.testing.backends import every_hybrid_operator, every_mixer_operator, every_operator, every_token_operator
 
 Shape = tuple[int, ...]
 Constants = Sequence[NDArray[Any] | None]
@@ -46,7 +46,28 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
+def choice(kind: str) -> ModelProto:
+    """The larger one of two inputs: a comparison, and what it decides, of which `kind` comes first."""
+    model = model_of("Where", [(3, 4), (3, 4)], [normal(3, 4) > 0])
+    node = model.graph.node[0]
+    node.input[:] = ["c0", "x0", "x1"]
+    if kind == "Greater":
+        node.input[0] = "larger"
+        model.graph.node.insert(0, helper.make_node("Greater", ["x0", "x1"], ["larger"]))
+        del model.graph.initializer[:]
+    return model
+
+
+def shaped_alike() -> ModelProto:
+    """The first of two inputs in the shape of the second."""
+    model = model_of("Reshape", [(3, 4), (2, 6)], [])
+    model.graph.node[0].input[1] = "shape"
+    model.graph.node.insert(0, helper.make_node("Shape", ["x1"], ["shape"]))
+    return model
+
+
 IMAGE = (2, 4, 7, 6)
+REPEATED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 CASES: dict[str, Callable[[], ModelProto]] = {
     "conv": lambda: model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3]),
     "conv grouped with bias": lambda: model_of(
@@ -55,6 +76,15 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     ),
     "conv with uneven pads": lambda: model_of(
         "Conv", [IMAGE], [normal(3, 4, 2, 3)], kernel_shape=[2, 3], pads=[0, 1, 2, 3], auto_pad="NOTSET"
+    ),
+    "transposed conv": lambda: model_of(
+        "ConvTranspose", [IMAGE], [normal(4, 3, 4, 4), normal(3)], kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1]
+    ),
+    "transposed conv, depthwise": lambda: model_of(
+        "ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], kernel_shape=[3, 3], dilations=[1, 2], group=4
+    ),
+    "resize": lambda: model_of(
+        "Resize", [IMAGE], [None, np.array([1, 1, 2, 3], np.float32)], **REPEATED
     ),
     "gemm as linear": lambda: model_of("Gemm", [(2, 5)], [normal(3, 5), normal(3)], transB=1),
     "gemm without bias": lambda: model_of("Gemm", [(5, 2)], [normal(5, 3)], transA=1, alpha=0.5),
@@ -101,6 +131,18 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "expand": lambda: model_of("Expand", [(1, 3, 1)], [np.array([4, 1, 5])]),
     "expand to more dimensions": lambda: model_of("Expand", [(3, 1)], [np.array([2, 1, 6])]),
     "concat": lambda: model_of("Concat", [IMAGE, (2, 1, 7, 6)], [], axis=1),
+    "exp": lambda: model_of("Exp", [IMAGE], []),
+    "softplus": lambda: model_of("Softplus", [IMAGE], []),
+    "sub": lambda: model_of("Sub", [IMAGE, (7, 1)], []),
+    "greater": lambda: choice("Greater"),
+    "where": lambda: choice("Where"),
+    "reshape to the shape of another": shaped_alike,
+    "slice": lambda: model_of("Slice", [IMAGE], [np.array([1, 1]), np.array([2**40, 6]), np.array([1, -1]), np.array([2, 3])]),
+    "slice without steps": lambda: model_of("Slice", [IMAGE], [np.array([0, -2]), np.array([1, 4])]),
+    "pad": lambda: model_of("Pad", [IMAGE], [np.array([0, 0, 1, 0, 0, 0, 2, 3])], mode="constant"),
+    "pad with a number": lambda: model_of("Pad", [IMAGE], [np.array([0, 1, 0, 0, 0, 0, 0, 1]), np.array(2, np.float32)]),
+    "unsqueeze": lambda: model_of("Unsqueeze", [(3, 4)], [np.array([-1, 1])]),
+    "instance norm": lambda: model_of("InstanceNormalization", [IMAGE], [normal(4), normal(4)], epsilon=0.01),
     "identity": lambda: model_of("Identity", [IMAGE], []),
 }  # fmt: skip
 
@@ -125,7 +167,7 @@ def test_there_is_a_case_for_every_operator() -> None:
 
 def test_it_has_every_operator_of_timing_graphs() -> None:
     kinds = set()
-    for workload in (every_operator(), every_token_operator()):
+    for workload in (every_operator(), every_token_operator(), every_mixer_operator(), every_hybrid_operator()):
         model = onnx.load_from_string(timing_graph.timing_graph(workload))
         assert {node.op_type for node in model.graph.node} <= set(TRANSLATIONS)
         kinds |= {op.kind for op in workload.ops}
@@ -140,7 +182,7 @@ def test_constants_are_copied() -> None:
 
 
 BAD: dict[str, tuple[ModelProto, str]] = {
-    "unknown": (model_of("Softplus", [IMAGE], []), "torch cannot load the model: it does not know the operator Softplus"),
+    "unknown": (model_of("Softsign", [IMAGE], []), "torch cannot load the model: it does not know the operator Softsign"),
     "auto_pad": (
         model_of("Conv", [IMAGE], [normal(6, 4, 3, 3)], kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
         "Conv with auto_pad='SAME_UPPER'",
@@ -160,7 +202,29 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "pool with ceil_mode": (
         model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], ceil_mode=1), "AveragePool with ceil_mode=1"
     ),
-    "computed shape": (model_of("Reshape", [IMAGE, (2,)], []), "input 1 of operator Reshape must be a constant"),
+    "backwards": (
+        model_of("Slice", [IMAGE], [np.array([3]), np.array([0]), np.array([2]), np.array([-1])]), "Slice with a negative step"
+    ),
+    "reflection": (model_of("Pad", [IMAGE], [np.array([0, 0, 1, 0, 0, 0, 2, 3])], mode="reflect"), "Pad with mode='reflect'"),
+    "pad of some axes": (
+        model_of("Pad", [IMAGE], [np.array([1, 2]), None, np.array([2])]), "Pad of some axes only"
+    ),
+    "transposed conv with uneven pads": (
+        model_of("ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], pads=[1, 0, 0, 1]), "ConvTranspose with uneven pads"
+    ),
+    "transposed conv, wider": (
+        model_of("ConvTranspose", [IMAGE], [normal(4, 1, 3, 3)], strides=[2, 2], output_padding=[1, 1]),
+        "ConvTranspose with output_padding",
+    ),
+    "bilinear": (model_of("Resize", [IMAGE], [None, np.ones(4, np.float32)], mode="linear"), "Resize with mode='linear'"),
+    "centres of pixels": (
+        model_of("Resize", [IMAGE], [None, np.ones(4, np.float32)]), "Resize with coordinate_transformation_mode='half_pixel'"
+    ),
+    "resize of channels": (
+        model_of("Resize", [IMAGE], [None, np.array([1, 2, 1, 1], np.float32)], **REPEATED), "Resize needs factors"
+    ),
+    "resize to sizes": (model_of("Resize", [IMAGE], [None, None, np.array(IMAGE)], **REPEATED), "Resize needs factors"),
+    "computed bound": (model_of("Clip", [IMAGE, ()], []), "input 1 of operator Clip must be a constant"),
 }  # fmt: skip
 
 

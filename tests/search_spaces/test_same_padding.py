@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -109,21 +111,23 @@ class Padded(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "known"),
+    ("module", "kinds"),
     [
-        (Padded(nn.Conv2d(3, 8, 3, device="meta"), (0, 1, 0, 1)), True),
-        (Padded(nn.ReLU(), (0, 1, 0, 1)), False),
-        (Padded(nn.Conv2d(3, 8, 3, device="meta"), (0, 1, 0, 1), 1.0), False),
-        (Padded(nn.Conv2d(3, 8, 3, device="meta"), (0, 1)), False),
-        (Padded(nn.Conv2d(3, 8, 3, padding=1, device="meta"), (0, 1, 0, 1)), False),
+        (Padded(nn.Conv2d(3, 8, 3, device="meta"), (0, 1, 0, 1)), ["conv"]),
+        (Padded(nn.ReLU(), (0, 1, 0, 1)), ["pad", "relu"]),
+        (Padded(nn.Conv2d(3, 8, 3, padding=1, device="meta"), (0, 1, 0, 1)), ["pad", "conv"]),
     ],
 )
-def test_padding_that_is_no_part_of_a_convolution_raises(module: Padded, known: bool) -> None:
-    if known:
-        assert dict(trace(module, ((1, 3, 8, 8),)).ops[0].attributes)["padding"] == (0, 0, 1, 1)
-        return
-    with pytest.raises(UnknownOperator, match="a padding that is no part of a convolution"):
-        trace(module, ((1, 3, 8, 8),))
+def test_only_a_convolution_without_padding_takes_the_zeros_before_it(module: Padded, kinds: list[str]) -> None:
+    ops = trace(module, ((1, 3, 8, 8),)).ops
+    assert [op.kind for op in ops] == kinds
+    assert dict(ops[0].attributes)["padding"] == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("padding", [{"zeros": (0, 1, 0, 1), "value": 1.0}, {"zeros": (0, 1)}])
+def test_other_paddings_raise(padding: dict[str, Any]) -> None:
+    with pytest.raises(UnknownOperator, match="other dimensions than height and width, or not with zeros"):
+        trace(Padded(nn.Conv2d(3, 8, 3, device="meta"), **padding), ((1, 3, 8, 8),))
 
 
 def test_a_timing_graph_has_the_four_sides() -> None:

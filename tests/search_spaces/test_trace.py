@@ -263,11 +263,6 @@ def test_a_product_of_two_activations_raises() -> None:
         traced(torch.mm, (3, 3), (3, 3))
 
 
-def test_transposed_convolutions_raise() -> None:
-    with pytest.raises(UnknownOperator, match="transposed"):
-        traced(nn.ConvTranspose2d(3, 4, 2), (1, 3, 4, 4))
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_of_the_module_is_kept(training: bool) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).to("meta").train(training)

@@ -1,0 +1,1 @@
+"""Networks that mix convolutions with attention and other ways to mix pixels."""

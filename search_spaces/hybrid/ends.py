@@ -1,0 +1,74 @@
+"""The first and the last layers of hybrid networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from search_spaces.convnet.blocks import ConvNormAct, MBConv, activation_of
+from search_spaces.layers import Layers
+
+
+class Stem(nn.Sequential):
+    """3x3 convolutions one after the other, with activations between them; a single one is followed by one, too.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the images.
+        channels: of each convolution.
+        strides: of each convolution.
+        activation: `relu`, `hardswish` or `silu`.
+    """
+
+    def __init__(
+        self, layers: Layers, in_channels: int, channels: Sequence[int], strides: Sequence[int], activation: str
+    ) -> None:
+        last = activation if len(channels) == 1 else "identity"
+        sources = (in_channels, *channels[:-1])
+        kinds = (*[activation] * (len(channels) - 1), last)
+        super().__init__(
+            *(
+                ConvNormAct(layers, source, out, 3, stride, kind)
+                for source, out, stride, kind in zip(sources, channels, strides, kinds, strict=True)
+            )
+        )
+
+
+class SqueezeMBConv(MBConv):
+    """`MBConv` with squeeze-excite: a class of its own, since the others do not have its weights."""
+
+
+class HybridHead(nn.Module):
+    """Global average and classifier, each with a layer before it that may be left out.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        channels: of a 1x1 convolution before the average (LowFormer); with 0 there is none, and batch normalisation
+            after the average (SHViT).
+        features: of a linear layer with layer normalisation after the average; 0 leaves it out.
+        classes: number of outputs.
+        activation: `relu`, `hardswish` or `silu`.
+    """
+
+    def __init__(
+        self, layers: Layers, in_channels: int, channels: int, features: int, classes: int, activation: str
+    ) -> None:
+        super().__init__()
+        width = channels or in_channels
+        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation) if channels else None
+        self.norm = None if channels else layers.norm(in_channels)
+        self.mix = layers.linear(width, features, bias=False) if features else None
+        self.mix_norm = layers.layer_norm(features) if features else None
+        self.act = activation_of(activation)
+        self.classifier = layers.linear(features or width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else self.expand(x)
+        y = y.mean((2, 3), keepdim=True)
+        y = (y if self.norm is None else self.norm(y)).flatten(1)
+        if self.mix is not None and self.mix_norm is not None:
+            y = self.act(self.mix_norm(self.mix(y)))
+        logits: Tensor = self.classifier(y)
+        return logits
