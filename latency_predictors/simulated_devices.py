@@ -21,7 +21,7 @@ CLASSES = {
     "compute": ("conv", "linear", "matmul"),
     "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu"),
     "elementwise": ("add", "mul", "zero", "batch_norm", "layer_norm", "softmax"),
-    "pooling": ("mean", "average_pool"),
+    "pooling": ("mean", "average_pool", "max_pool"),
     "copy": ("transpose", "concat", "gather"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}

@@ -28,6 +28,9 @@ _BUILDERS = {
     "hat": "search_spaces.tabular.hat:hat",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",
     "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
+    "ofa-mobilenetv3": "search_spaces.convnet.ofa_mobilenetv3:ofa_mobilenetv3",
+    "ofa-proxyless": "search_spaces.convnet.ofa_proxyless:ofa_proxyless",
+    "ofa-resnet50": "search_spaces.convnet.ofa_resnet50:ofa_resnet50",
 }
 
 

@@ -32,9 +32,9 @@ class Layers:
         """
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
-    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
+    def norm(self, channels: int, follows: nn.Module | None = None, epsilon: float = 1e-5) -> nn.Module:
         """Batch normalisation over the channels of an image."""
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, epsilon)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""

@@ -32,7 +32,7 @@ class Op:
     Attributes:
         kind: what it computes: `conv`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
             `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
-            `batch_norm`, `layer_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a table by
+            `max_pool`, `batch_norm`, `layer_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a table by
             their numbers, which are its input), `concat`, `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.

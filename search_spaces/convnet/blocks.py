@@ -12,6 +12,7 @@ from search_spaces.reordering import Reordering
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "hardswish": nn.Hardswish,
     "silu": nn.SiLU,
     "identity": nn.Identity,
@@ -25,7 +26,13 @@ _GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do)."""
+    """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do).
+
+    Raises:
+        ValueError: when `channels` is not positive.
+    """
+    if channels <= 0:
+        raise ValueError(f"a layer has a positive number of channels, not {channels}")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -92,10 +99,11 @@ class MBConv(Block):
         hidden: channels of the depthwise convolution; equal to `in_channels` there is no expansion.
         kernel: of the depthwise convolution.
         stride: of the depthwise convolution.
-        activation: `relu`, `hardswish` or `silu`.
+        activation: `relu`, `relu6`, `hardswish` or `silu`.
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
         gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.
+        epsilon: of batch normalisation.
     """
 
     def __init__(
@@ -110,16 +118,17 @@ class MBConv(Block):
         squeeze: int = 0,
         expand: bool = True,
         gate: str = "hardsigmoid",
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.expand = layers.conv(in_channels, hidden) if expand else None
-        self.expand_norm = layers.norm(hidden) if expand else None
+        self.expand_norm = layers.norm(hidden, epsilon=epsilon) if expand else None
         self.depthwise = layers.conv(hidden, hidden, kernel, stride, groups=hidden)
-        self.depthwise_norm = layers.norm(hidden)
+        self.depthwise_norm = layers.norm(hidden, epsilon=epsilon)
         self.squeeze_excite = SqueezeExcite(layers, hidden, squeeze, gate) if squeeze else None
         self.project = layers.conv(hidden, out_channels)
-        self.project_norm = layers.norm(out_channels)
+        self.project_norm = layers.norm(out_channels, epsilon=epsilon)
         self.act = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,17 +143,17 @@ class MBConv(Block):
     def sort_channels(self) -> list[Reordering]:
         if self.expand is None or self.expand_norm is None:
             return []
-        order = _falling_importance(self.project)
+        order = falling_importance(self.project)
         sorted_layers = (self.expand, self.expand_norm, self.depthwise, self.depthwise_norm)
-        moved = [move for layer in sorted_layers for move in _reorder(layer, 0, order)]
-        moved += _reorder(self.project, 1, order)
+        moved = [move for layer in sorted_layers for move in reorder(layer, 0, order)]
+        moved += reorder(self.project, 1, order)
         if self.squeeze_excite is None:
             return moved
-        moved += _reorder(self.squeeze_excite.reduce, 1, order)
-        moved += _reorder(self.squeeze_excite.expand, 0, order)
-        squeezed = _falling_importance(self.squeeze_excite.expand)
-        moved += _reorder(self.squeeze_excite.reduce, 0, squeezed)
-        return moved + _reorder(self.squeeze_excite.expand, 1, squeezed)
+        moved += reorder(self.squeeze_excite.reduce, 1, order)
+        moved += reorder(self.squeeze_excite.expand, 0, order)
+        squeezed = falling_importance(self.squeeze_excite.expand)
+        moved += reorder(self.squeeze_excite.reduce, 0, squeezed)
+        return moved + reorder(self.squeeze_excite.expand, 1, squeezed)
 
 
 class FusedMBConv(Block):
@@ -187,8 +196,8 @@ class FusedMBConv(Block):
         return self.residual(x, self.project_norm(self.project(y)))
 
     def sort_channels(self) -> list[Reordering]:
-        order = _falling_importance(self.project, blocks=self.groups)
-        return _reorder(self.fused, 0, order) + _reorder(self.fused_norm, 0, order) + _reorder(self.project, 1, order)
+        order = falling_importance(self.project, blocks=self.groups)
+        return reorder(self.fused, 0, order) + reorder(self.fused_norm, 0, order) + reorder(self.project, 1, order)
 
 
 class GroupedMBConv(FusedMBConv):
@@ -199,11 +208,18 @@ class ConvNormAct(nn.Module):
     """Convolution, batch normalisation, activation."""
 
     def __init__(
-        self, layers: Layers, in_channels: int, out_channels: int, kernel: int, stride: int, activation: str
+        self,
+        layers: Layers,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int,
+        activation: str,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv = layers.conv(in_channels, out_channels, kernel, stride)
-        self.norm = layers.norm(out_channels)
+        self.norm = layers.norm(out_channels, epsilon=epsilon)
         self.act = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -215,10 +231,17 @@ class Head(nn.Module):
     """1x1 convolution, global average, an optional hidden layer without normalisation (MobileNetV3), classifier."""
 
     def __init__(
-        self, layers: Layers, in_channels: int, channels: int, features: int, classes: int, activation: str
+        self,
+        layers: Layers,
+        in_channels: int,
+        channels: int,
+        features: int,
+        classes: int,
+        activation: str,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation)
+        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation, epsilon)
         self.mix = layers.conv(channels, features) if features else None
         self.act = _ACTIVATIONS[activation]()
         self.classifier = layers.linear(features or channels, classes)
@@ -231,7 +254,7 @@ class Head(nn.Module):
         return logits
 
 
-def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
+def falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     """Order of the input channels of the convolution `reader` by falling L1 norm, within each of `blocks` blocks."""
     weight: Tensor = reader.get_parameter("weight").detach()
     importance = weight.abs().sum((0, 2, 3)).view(blocks, -1)
@@ -240,7 +263,7 @@ def _falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     return (order + offsets).flatten()
 
 
-def _reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
+def reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
     """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
     tensors: list[Tensor] = [layer.get_parameter("weight")]
     if dim == 0:

@@ -81,10 +81,10 @@ class ElasticLayers(Layers):
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
         return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows))
 
-    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
+    def norm(self, channels: int, follows: nn.Module | None = None, epsilon: float = 1e-5) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
-        return ElasticBatchNorm2d(channels, _conv(follows))
+        return ElasticBatchNorm2d(channels, _conv(follows), epsilon)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         from search_spaces.elastic.options import ElasticOneOf
