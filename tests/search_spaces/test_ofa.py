@@ -11,13 +11,13 @@ import numpy as np
 import official_ofa
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import search_spaces
 from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
 
-SUBNETS = 100
+SUBNETS = 100  # of each supernet
 TOLERANCE = 1e-5  # of the largest output
 ELASTIC = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
 
@@ -130,7 +130,7 @@ def architectures(space: SearchSpace) -> Sequence[Architecture]:
 def agree(found: Tensor, expected: Tensor) -> None:
     assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
     # Outputs that do not depend on the image would agree whatever lies between.
-    assert (expected[0] - expected[1]).abs().max() > 0.01 * expected.abs().max()
+    assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE * expected.abs().max()
 
 
 @torch.no_grad()
@@ -143,7 +143,9 @@ def test_subnets_in_the_supernet(loaded: Loaded) -> None:
 
 
 @torch.no_grad()
-def test_extracted_subnets(loaded: Loaded) -> None:
+def test_extracted_subnets(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    for layer in (nn.Conv2d, nn.Linear):  # first values that the package then replaces; they would take most of the time
+        monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
     x = official_ofa.images(2, loaded.published.resolution)
     for architecture in architectures(loaded.space):
         loaded.set_active(architecture)
@@ -151,7 +153,7 @@ def test_extracted_subnets(loaded: Loaded) -> None:
 
 
 def test_macs_are_those_that_the_package_counts(loaded: Loaded) -> None:
-    space = search_spaces.get(loaded.published.space, **loaded.published.options)
+    space = search_spaces.get(loaded.published.space, **loaded.published.options, resolutions=(128, 172, 224))
     sample = architectures(space)
     expected = []
     for architecture in sample:
@@ -171,6 +173,6 @@ def test_parameters_are_those_of_the_official_subnets(loaded: Loaded) -> None:
 
 def test_batch_normalisation_is_set_as_there(loaded: Loaded) -> None:
     norms = [part for part in loaded.supernet.extract(loaded.space.largest()).modules()
-             if isinstance(part, torch.nn.BatchNorm2d)]  # fmt: skip
+             if isinstance(part, nn.BatchNorm2d)]  # fmt: skip
     expected = loaded.official.get_bn_param()
     assert {(norm.eps, norm.momentum) for norm in norms} == {(expected["eps"], expected["momentum"])}
