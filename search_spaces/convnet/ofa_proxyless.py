@@ -54,9 +54,7 @@ def ofa_proxyless(
     """
     options = dict(locals())
     stem, first, last, head, *channels = (make_divisible(c * width) for c in (32, 16, 320, 1280, *_CHANNELS))
-    units = [
-        Unit(c, stride, tuple(depths), _ACTIVATION) for c, stride in zip(channels, _STRIDES, strict=True)
-    ]
+    units = [Unit(c, stride, tuple(depths), _ACTIVATION) for c, stride in zip(channels, _STRIDES, strict=True)]
     network = Network(
         (*units, Unit(last, 1, (1,), _ACTIVATION)), in_channels=3, stem=stem, stem_stride=2, first=first,
         first_activation=_ACTIVATION, activation=_ACTIVATION, head=head, features=0, classes=classes, epsilon=1e-3,

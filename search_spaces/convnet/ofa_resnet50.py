@@ -120,7 +120,10 @@ def _modules(slots: Sequence[Slot]) -> dict[str, str]:
     for number, name in enumerate(blocks):
         there, here = f"blocks.{number}", f"slots.{name}.bottleneck"
         for conv in "123":
-            modules |= {f"{there}.conv{conv}.conv": f"{here}.conv{conv}", f"{there}.conv{conv}.bn": f"{here}.norm{conv}"}
+            modules |= {
+                f"{there}.conv{conv}.conv": f"{here}.conv{conv}",
+                f"{there}.conv{conv}.bn": f"{here}.norm{conv}",
+            }
         modules |= {f"{there}.downsample.conv": f"{here}.project", f"{there}.downsample.bn": f"{here}.project_norm"}
     return modules
 
@@ -184,6 +187,4 @@ def _block(
 
 def _head(values: Mapping[str, Value], phase: str, *, source: str, classes: int, reduction: int) -> Variant:
     channels, size = int(values[source]), pixels(values, reduction)
-    return Variant(
-        ModuleSpec.of(PooledClassifier, in_channels=channels, classes=classes), ((1, channels, size, size),)
-    )
+    return Variant(ModuleSpec.of(PooledClassifier, in_channels=channels, classes=classes), ((1, channels, size, size),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -31,9 +31,19 @@ def converter(modules: Mapping[str, str]) -> Converter:
 
     Args:
         modules: names there, without the elastic layers around torch's own, and names in the supernet.
+
+    Returns:
+        A function that raises `ValueError` when the checkpoint is of another largest depth: blocks are numbered through
+        all units there, so a block's number would stand for another one.
     """
 
     def convert(checkpoint: Checkpoint, supernet: Supernet) -> dict[str, Tensor]:
+        there, here = _blocks(checkpoint.tensors), _blocks(modules)
+        if there != here:
+            raise ValueError(
+                f"the checkpoint has {there} blocks and the space {supernet.space.name!r} has {here}: "
+                "the largest depths must be the same"
+            )
         wanted = supernet.state_dict().keys()
         given: dict[str, Tensor] = {}
         for name in checkpoint.tensors:
@@ -46,6 +56,12 @@ def converter(modules: Mapping[str, str]) -> Converter:
         return given
 
     return convert
+
+
+def _blocks(names: Iterable[str]) -> int:
+    """How many numbered blocks there are."""
+    numbers = (re.match(r"blocks\.(\d+)\.", name) for name in names)
+    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
 
 
 def _plain(name: str) -> str:

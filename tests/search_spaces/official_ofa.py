@@ -18,7 +18,7 @@ _COUNTERS = "ofa.nas.efficiency_predictor.latency_lookup_table"
 class _StandIn(ModuleType):
     """In place of torchvision, whose data loading the networks do not need."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

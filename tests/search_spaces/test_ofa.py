@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import search_spaces
 from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
 
-SUBNETS = 100  # of each supernet
 TOLERANCE = 1e-5  # of the largest output
 ELASTIC = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
 
@@ -33,6 +31,7 @@ class Published:
         network: class of the supernet there.
         arguments: of that class, as in the model zoo.
         counter: of MACs there.
+        subnets: how many are compared.
     """
 
     space: str
@@ -41,6 +40,7 @@ class Published:
     network: str
     arguments: Mapping[str, Any]
     counter: str
+    subnets: int = 100
 
 
 RESNET = {
@@ -51,7 +51,7 @@ PUBLISHED = {
         "ofa-mobilenetv3", {}, 40, "OFAMobileNetV3", {"width_mult": 1.0, **ELASTIC}, "MBv3LatencyTable"
     ),
     "mbv3_w1.2": Published(
-        "ofa-mobilenetv3", {"width": 1.2}, 40, "OFAMobileNetV3", {"width_mult": 1.2, **ELASTIC}, "MBv3LatencyTable"
+        "ofa-mobilenetv3", {"width": 1.2}, 40, "OFAMobileNetV3", {"width_mult": 1.2, **ELASTIC}, "MBv3LatencyTable", 20
     ),
     "proxyless_w1.3": Published(
         "ofa-proxyless", {}, 40, "OFAProxylessNASNets", {"width_mult": 1.3, **ELASTIC}, "ProxylessNASLatencyTable"
@@ -71,6 +71,9 @@ class Loaded:
     @property
     def space(self) -> SearchSpace:
         return self.supernet.space
+
+    def architectures(self, space: SearchSpace) -> Sequence[Architecture]:
+        return [space.smallest(), space.largest(), *space.sample(self.published.subnets - 2, seed=0)]
 
     def set_active(self, architecture: Architecture) -> None:
         self.official.set_active_subnet(**SETTINGS[self.published.network](architecture, self.official))
@@ -123,10 +126,6 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Loaded(published, official, supernet)
 
 
-def architectures(space: SearchSpace) -> Sequence[Architecture]:
-    return [space.smallest(), space.largest(), *space.sample(SUBNETS - 2, seed=0)]
-
-
 def agree(found: Tensor, expected: Tensor) -> None:
     assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
     # Outputs that do not depend on the image would agree whatever lies between.
@@ -136,7 +135,7 @@ def agree(found: Tensor, expected: Tensor) -> None:
 @torch.no_grad()
 def test_subnets_in_the_supernet(loaded: Loaded) -> None:
     x = official_ofa.images(2, loaded.published.resolution)
-    for architecture in architectures(loaded.space):
+    for architecture in loaded.architectures(loaded.space):
         loaded.set_active(architecture)
         loaded.supernet.activate(architecture)
         agree(loaded.supernet(x), loaded.official(x))
@@ -144,17 +143,20 @@ def test_subnets_in_the_supernet(loaded: Loaded) -> None:
 
 @torch.no_grad()
 def test_extracted_subnets(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    for layer in (nn.Conv2d, nn.Linear):  # first values that the package then replaces; they would take most of the time
+    for layer in (
+        nn.Conv2d,
+        nn.Linear,
+    ):  # first values that the package then replaces; they would take most of the time
         monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
     x = official_ofa.images(2, loaded.published.resolution)
-    for architecture in architectures(loaded.space):
+    for architecture in loaded.architectures(loaded.space):
         loaded.set_active(architecture)
         agree(loaded.supernet.extract(architecture)(x), loaded.official.get_active_subnet().eval()(x))
 
 
 def test_macs_are_those_that_the_package_counts(loaded: Loaded) -> None:
     space = search_spaces.get(loaded.published.space, **loaded.published.options, resolutions=(128, 172, 224))
-    sample = architectures(space)
+    sample = loaded.architectures(space)
     expected = []
     for architecture in sample:
         loaded.set_active(architecture)
@@ -164,7 +166,7 @@ def test_macs_are_those_that_the_package_counts(loaded: Loaded) -> None:
 
 
 def test_parameters_are_those_of_the_official_subnets(loaded: Loaded) -> None:
-    sample = architectures(loaded.space)[:6]
+    sample = loaded.architectures(loaded.space)[:6]
     for architecture, count in zip(sample, loaded.space.parameters(loaded.space.codes(sample)), strict=True):
         loaded.set_active(architecture)
         subnet = loaded.official.get_active_subnet(preserve_weight=False)

@@ -15,7 +15,7 @@ class TestOfaMobileNetV3(SearchSpaceContract):
     @pytest.fixture(scope="class")
     @classmethod
     def space(cls) -> SearchSpace:
-        return search_spaces.get("ofa-mobilenetv3", resolutions=(32, 40), width=0.25, classes=10)
+        return search_spaces.get("ofa-mobilenetv3", resolutions=(32, 40), width=0.25, classes=10, depths=(1, 2))
 
 
 class TestOfaProxyless(SearchSpaceContract):
@@ -37,15 +37,4 @@ class TestOfaResNet50(SearchSpaceContract):
     def space(cls) -> SearchSpace:
         return search_spaces.get(
             "ofa-resnet50", resolutions=(32, 40), classes=10, depths=(0, 1), widths=(0.05, 0.1), expansions=(0.3, 0.6)
-        )
-
-
-class TestOfaResNet50WithoutChoiceOfDepth(SearchSpaceContract):
-    """The stem is complete."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def space(cls) -> SearchSpace:
-        return search_spaces.get(
-            "ofa-resnet50", resolutions=(32,), classes=10, depths=(1,), widths=(0.05, 0.1), expansions=(0.5,)
         )
