@@ -26,7 +26,9 @@ def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     state["_parameters"], state["_buffers"] = module._parameters.copy(), module._buffers.copy()
     memo |= {id(tensor): tensor for held in (module._parameters, module._buffers) for tensor in held.values()}
     # Children first: other attributes may name them.
-    state["_modules"] = {name: child if child is None else _copy(child, memo) for name, child in module._modules.items()}
+    state["_modules"] = {
+        name: child if child is None else _copy(child, memo) for name, child in module._modules.items()
+    }
     for name, value in vars(module).items():
         if name not in state:
             state[name] = _copied(value, memo)

@@ -34,6 +34,9 @@ OPTIONS = {
     "hat": {"decoder_layers": [1, 2, 3]},
     "mobilenetv3": {"resolutions": [128, 160]},
     "nasbench201": {"cells": 1},
+    "ofa-mobilenetv3": {"resolutions": [128, 160], "depths": [1, 2]},
+    "ofa-proxyless": {"resolutions": [128, 160], "depths": [1, 2]},
+    "ofa-resnet50": {"resolutions": [128, 160], "depths": [0, 1]},
 }
 
 
