@@ -22,7 +22,7 @@ CLASSES = {
     "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu"),
     "elementwise": ("add", "mul", "zero", "batch_norm", "layer_norm", "softmax"),
     "pooling": ("mean", "average_pool", "max_pool"),
-    "copy": ("transpose", "concat", "gather"),
+    "copy": ("transpose", "concat", "gather", "select"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}
 

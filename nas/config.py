@@ -73,10 +73,23 @@ class TaskConfig(_Section):
 
 
 class StrategyConfig(_Section):
-    """Which networks a step trains, and on what: `sandwich`, `single_path`, `attentive` or `progressive_shrinking`."""
+    """Which networks a step trains, and on what: `sandwich`, `single_path`, `attentive` or `progressive_shrinking`; or a
+    differentiable search, `proxylessnas` or `fbnet`, which also finds a network, the first one that the search evaluates.
+    """
 
     name: str = "sandwich"
     options: dict[str, Any] = {}
+
+
+class PretrainedConfig(_Section):
+    """A file of weights that already exist, with which the training begins. `source` says whose names it uses: one of
+    those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote; `package:NAME/FILE`
+    is a file inside of an installed package. With `partial` what matches is loaded when something does not, such as the
+    classifier of other classes."""
+
+    source: str
+    path: str
+    partial: bool = False
 
 
 class TrainingConfig(_Section):
@@ -89,12 +102,17 @@ class TrainingConfig(_Section):
     `batch_size` is that of all `processes` together, among which each batch is divided; with `sync_batch_norm` they
     normalise over the whole batch, as one process does, else each over its part. Small networks train faster in several
     processes than with as many threads. `compile` compiles the largest network, on a GPU only.
+    Convolutional networks learn with `sgd` (Nesterov `momentum`), transformers with `adamw` at a learning rate about a
+    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. A training that begins with
+    `pretrained` weights has its hidden channels ordered by their importance first.
     """
 
     strategy: StrategyConfig = StrategyConfig()
+    pretrained: PretrainedConfig | None = None
     largest_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] = 30.0
     batch_size: Positive = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -167,8 +185,9 @@ class SearchConfig(_Section):
 
 
 class FinetuneConfig(_Section):
-    """How the delivered network is trained further: with a cosine from `learning_rate` down to zero, and a loss of
-    which the largest network of the supernet has the share `distillation_weight` and the labels the rest."""
+    """How the delivered network is trained further: with a cosine from `learning_rate` (of the supernet's optimiser: about
+    1e-4 for `adamw`) down to zero, and a loss of which the largest network of the supernet has the share
+    `distillation_weight` and the labels the rest."""
 
     epochs: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 0.01

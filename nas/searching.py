@@ -20,7 +20,7 @@ from nas.search.fidelity import HITS, Race
 from nas.search.fidelity import summary as stopped_summary
 from nas.search.metrics import ACCURACY, record
 from nas.search.problem import Problem
-from nas.search.queue import ARCHITECTURE
+from nas.search.queue import ARCHITECTURE, propose_first
 from nas.search.samplers import make_sampler
 from nas.search.samplers.unique import UniqueSampler
 from nas.search.standing import evaluated
@@ -65,6 +65,7 @@ def make_worker(stages: Stages) -> Worker:
         write_json(stages.run.study_file, {"storage": str(stages.store), "study": study.study_name})
     if warm is not None:
         warm.begin(study)
+    _propose_chosen(stages, study, problem)
     return Worker(
         study,
         stages.space,
@@ -77,6 +78,20 @@ def make_worker(stages: Stages) -> Worker:
         config.patience,
         race is not None,
     )
+
+
+def _propose_chosen(stages: Stages, study: Study, problem: Problem) -> None:
+    """Let the search begin with the network that the training of the supernet chose, if it chose one."""
+    values = stages.run.training().get("chosen")
+    if values is None:
+        return
+    chosen = Architecture(stages.space.name, tuple(values.items()))
+    codes = stages.space.codes([chosen])
+    if problem.violation(codes)[0] > 0:
+        return
+    strategy = stages.config.training.strategy.name
+    with stages.store.lease(study.study_name) as lease:
+        lease.exclusively(lambda: propose_first(study, stages.space, codes, {"source": strategy}))
 
 
 def say_outcome(stages: Stages, study: Study) -> None:

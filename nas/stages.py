@@ -47,6 +47,7 @@ from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
 from nas.training.loop import Trainer, total_steps
+from nas.training.pretrained import keep_record, load_pretrained, told
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategies import planned_strategy
 from nas.training.tensorboard import TensorBoard, check_installed
@@ -288,6 +289,8 @@ class Stages:
         """Train the supernet, or go on with an interrupted training."""
         if self.run.weights_file.exists():
             return
+        if planned_strategy(self.config.training, self.space, 1).needs_costs:
+            self.calibrate()
         trainer, processes = self.trainer(), self.config.training.processes
         with self.reporter.progress("train the supernet") as advance:
             if processes > 1:
@@ -298,8 +301,15 @@ class Stages:
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
         accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
-        epochs = [asdict(log) for log in logs]
-        self.run.save_supernet(supernet, {"epochs": epochs, "execution": execution, "validation_accuracy": accuracy})
+        training = {
+            "epochs": [asdict(log) for log in logs],
+            "execution": execution,
+            "validation_accuracy": accuracy,
+        }
+        chosen = trainer.strategy.chosen(self.space)
+        if chosen is not None:
+            training["chosen"] = self.space.architectures(chosen)[0].values
+        self.run.save_supernet(supernet, training)
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
         )
@@ -307,17 +317,32 @@ class Stages:
     def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
         training = self.config.training
+        strategy = planned_strategy(training, self.space, total_steps(self.task, training))
+        if strategy.needs_costs:
+            try:
+                strategy.bind({metric.name: metric.values for metric in self.metrics if metric.values is not None})
+            except ValueError as error:
+                raise UsageError(f"training.strategy.options: {error}") from error
         torch.manual_seed(self.config.seed)
         return Trainer(
-            self.space.build_supernet(),
+            self._initial_supernet(),
             self.task,
-            planned_strategy(training, self.space, total_steps(self.task, training)),
+            strategy,
             training,
             self.config.seed,
             self.run.checkpoint_file,
             processes,
             self._recorder(),
         )
+
+    def _initial_supernet(self) -> Supernet:
+        """With random weights, or with those that exist already; what was loaded is kept in the run."""
+        supernet = self.space.build_supernet()
+        if self.config.training.pretrained is not None:
+            record = load_pretrained(supernet, self.config.training.pretrained)
+            keep_record(record, self.run.pretrained_file, self.run.checkpoint_file.exists())
+            self.reporter.say(told(record))
+        return supernet
 
     def _recorder(self) -> Callable[[Sequence[EpochLog]], None]:
         """Keeps the epochs of a training while it goes on."""
@@ -340,6 +365,8 @@ class Stages:
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()
+        if training.pretrained is not None:
+            load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:
             raise UsageError(
                 f"training.processes is {training.processes}, but images that were given from Python cannot be sent "

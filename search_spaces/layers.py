@@ -4,15 +4,39 @@ network (torch's own layers) and the supernet (elastic layers)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
 from torch import nn
 
 from search_spaces.options import OneOf
-from search_spaces.parameter import Parameter
+from search_spaces.padding import SameConv2d
+from search_spaces.parameter import Parameter, Positions
 
 
 class Layers:
-    """Makes torch's own layers."""
+    """Makes torch's own layers.
+
+    Attributes:
+        epsilon: added to the variance by batch normalisation.
+        padding: of convolutions: `symmetric`, half a kernel on all sides, or `same` as TensorFlow understands it (see
+            `search_spaces.padding`); with stride 1 there is no difference.
+    """
+
+    epsilon: float = 1e-5
+    padding: str = "symmetric"
+
+    def adjusted(self, epsilon: float, padding: str) -> Self:
+        """The same factory with other conventions, for networks that come from another framework.
+
+        Raises:
+            ValueError: when the padding is none of the two.
+        """
+        if padding not in ("symmetric", "same"):
+            raise ValueError(f"padding is 'symmetric' or 'same', not {padding!r}")
+        other = copy(self)
+        other.epsilon, other.padding = epsilon, padding
+        return other
 
     def conv(
         self,
@@ -23,18 +47,22 @@ class Layers:
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        padding: int | None = None,
     ) -> nn.Module:
-        """A convolution with `same` padding.
+        """A convolution whose output has the size of its input, divided by the stride, unless `padding` is given.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
         """
-        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+        if padding is None and self.padding == "same" and stride > 1:
+            return SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=bias)
+        padding = kernel // 2 if padding is None else padding
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
 
-    def norm(self, channels: int, follows: nn.Module | None = None, epsilon: float = 1e-5) -> nn.Module:
+    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
-        return nn.BatchNorm2d(channels, epsilon)
+        return nn.BatchNorm2d(channels, self.epsilon)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""
@@ -52,3 +80,8 @@ class Layers:
         """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each
         dimension."""
         return Parameter(*shape, fill=fill)
+
+    def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
+        """What is added to the tokens of a square grid, and to `leading` tokens before them; an elastic one gives a
+        smaller grid by interpolation."""
+        return Positions(grid, features, leading)

@@ -20,3 +20,18 @@ class Parameter(nn.Module):
 
     def forward(self) -> Tensor:
         return self.weight
+
+
+class Positions(Parameter):
+    """Learned positions of tokens, shape (1, leading + grid * grid, features), drawn from a normal distribution.
+
+    Args:
+        grid: rows, and columns, of the tokens that come from an image.
+        features: of a token.
+        leading: tokens before them, such as the class token.
+    """
+
+    def __init__(self, grid: int, features: int, leading: int = 0) -> None:
+        super().__init__(1, leading + grid * grid, features)
+        self.leading = leading
+        nn.init.normal_(self.weight, std=0.02)  # as of BERT and all vision transformers since

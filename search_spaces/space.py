@@ -18,6 +18,7 @@ from torch import nn
 
 from search_spaces.connectivity import Connectivity
 from search_spaces.pretrained import Converter
+from search_spaces.scaling import Scale
 from search_spaces.slot_table import (
     COLUMNS,
     IDLE_WEIGHT_BYTES,
@@ -179,6 +180,8 @@ class SearchSpace:
         input_name: name of the network's input.
         named: published architectures by the names that their papers give them, as values of the choices.
         pretrained: what converts weights that already exist, by their source (see `Supernet.load_pretrained`).
+        scaled: gives a space of the same family that is wider, deeper and of higher resolution by the factors of a
+            scale, and the architecture in it that corresponds to one of this space; `None` where that has no meaning.
     """
 
     name: str
@@ -189,6 +192,7 @@ class SearchSpace:
     input_name: str = "images"
     named: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     pretrained: Mapping[str, Converter] = field(default_factory=dict)
+    scaled: Callable[[Architecture, Scale], tuple[SearchSpace, Architecture]] | None = None
 
     def __post_init__(self) -> None:
         self._column = {choice.name: column for column, choice in enumerate(self.choices)}
@@ -298,7 +302,10 @@ class SearchSpace:
 
     def active(self, codes: Codes) -> NDArray[np.bool_]:
         """Which choices have an effect, shape of `codes`."""
-        columns = np.ascontiguousarray(self._checked(codes).T)
+        return self._active(self._checked(codes))
+
+    def _active(self, codes: Codes) -> NDArray[np.bool_]:
+        columns = np.ascontiguousarray(codes.T)
         active = np.ones(columns.shape, dtype=bool)
         for column, parent, allowed in self._requirements:
             np.logical_and(active[parent], allowed[columns[parent]], out=active[column])
@@ -307,7 +314,7 @@ class SearchSpace:
     def canonical(self, codes: Codes) -> Codes:
         """Codes with every choice that has no effect set to its first option, so that equal networks are equal rows."""
         codes = self._checked(codes)
-        return np.where(self.active(codes), codes, 0)
+        return np.where(self._active(codes), codes, 0)
 
     def _checked(self, codes: Codes) -> Codes:
         codes = np.asarray(codes)
@@ -316,9 +323,10 @@ class SearchSpace:
                 f"codes of space {self.name!r} are an integer matrix with {len(self.choices)} columns, "
                 f"got {codes.dtype} of shape {codes.shape}"
             )
-        if codes.size and ((codes < 0).any() or (codes >= self._radices).any()):
+        codes = codes.astype(np.int64, copy=False)
+        if (codes.view(np.uint64) >= self._radices.view(np.uint64)).any():  # a negative index is a very large one here
             raise ValueError(f"codes of space {self.name!r} hold an index outside the options of its choice")
-        return codes.astype(np.int64, copy=False)
+        return codes
 
     def random_codes(self, n: int, rng: np.random.Generator) -> Codes:
         """Canonical codes of `n` draws, uniform over the options of each choice; repeats are possible."""

@@ -13,7 +13,7 @@ from search_spaces.copies import copy_structure
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers, copy_active
 from search_spaces.pretrained import Loaded, load
 from search_spaces.reordering import Reordering
-from search_spaces.space import Architecture, SearchSpace, Slot, nearest
+from search_spaces.space import Architecture, SearchSpace, Slot, Variant, nearest
 from search_spaces.spec import ModuleSpec, cover
 
 
@@ -41,13 +41,19 @@ class Supernet(nn.Module):
             ValueError: when it is not of this space.
         """
         variants = self.space.variants(architecture)
-        for name, variant in variants.items():
-            if (name, variant.spec) not in self._layers:
-                self._layers[name, variant.spec] = self._pairs(name, variant.spec)
-            for layer, template in self._layers[name, variant.spec]:
-                layer.activate(template)
-        self._active = [self._elastic(name, variant.spec) for name, variant in variants.items()]
+        self._active = [self.activate_slot(name, variant) for name, variant in variants.items()]
         self._input_size = next(iter(variants.values())).input_shapes[0][2:]
+
+    def activate_slot(self, name: str, variant: Variant) -> nn.Module:
+        """The module of a slot, which behaves as `variant` until the slot is activated again.
+
+        With it whoever mixes the variants of a slot, as differentiable search does, runs them one after the other.
+        """
+        if (name, variant.spec) not in self._layers:
+            self._layers[name, variant.spec] = self._pairs(name, variant.spec)
+        for layer, template in self._layers[name, variant.spec]:
+            layer.activate(template)
+        return self._elastic(name, variant.spec)
 
     def _elastic(self, slot: str, spec: ModuleSpec) -> nn.Module:
         return self.get_submodule(f"slots.{slot}.{_class_name(spec)}")
@@ -61,10 +67,14 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), of images of shape (n, channels, height, width); images of another resolution
         than the active one are resized first."""
-        x = resize(x, self._input_size)
+        x = self.resized(x)
         for module in self._active:
             x = module(x)
         return x
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Images at the resolution of the active architecture."""
+        return resize(images, self._input_size)
 
     def extract(self, architecture: Architecture) -> nn.Sequential:
         """The static network of `architecture` with copied weights, in the mode (training or not) of the supernet.

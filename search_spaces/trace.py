@@ -66,6 +66,8 @@ class _Recorder(TorchDispatchMode):
         # Keeps every tensor alive: a freed one would pass its id on to another.
         self.tensors: list[Tensor] = list(inputs)
         self.first = len(inputs)
+        # By the padded tensor: the tensor that was padded, and the zeros above, left, below and right of it.
+        self.padded: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -102,8 +104,8 @@ class _Recorder(TorchDispatchMode):
     def _number(self, tensor: Tensor) -> int:
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation; the cost of neither is known"
+                "an operator reads a constant that was made on the way, a convolution that is also read without "
+                "its batch normalisation, or a padding that is no part of a convolution; the cost of none is known"
             )
         return self.number[id(tensor)]
 
@@ -141,6 +143,8 @@ class _Recorder(TorchDispatchMode):
         source, weight, bias, stride, padding, dilation, transposed, _, groups = args
         if transposed:
             raise UnknownOperator("transposed convolutions are not supported")
+        if id(source) in self.padded and not any(padding):
+            source, padding = self.padded[id(source)]
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -149,6 +153,14 @@ class _Recorder(TorchDispatchMode):
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
         self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        """Zeros around an image belong to the convolution that reads it, as torch's ONNX exporter has it."""
+        source, zeros, value = (*args, 0)[:3]
+        if value == 0 and source.dim() == len(zeros) == 4:
+            left, right, top, bottom = zeros
+            self.padded[id(output)] = source, (top, left, bottom, right)
+        self.tensors.append(output)
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -209,10 +221,20 @@ class _Recorder(TorchDispatchMode):
         self._append("gather", (numbers,), output, (), (tuple(table.shape),), self._constants(table))
 
     def concat(self, args: tuple[Any, ...], output: Tensor) -> None:
-        tensors, axis = args[0], args[1] if len(args) > 1 else 0
-        if any(id(tensor) in self.weights for tensor in tensors):
-            raise UnknownOperator("concatenation with a constant is not supported")
-        self._append("concat", tuple(tensors), output, (("axis", axis % output.dim()),))
+        tensors, axis = args[0], (args[1] if len(args) > 1 else 0) % output.dim()
+        places = tuple(place for place, tensor in enumerate(tensors) if id(tensor) in self.weights)
+        constants = [tensors[place] for place in places]
+        if constants and axis == 0:
+            raise UnknownOperator("concatenation of a batch with a constant is not supported")
+        attributes: tuple[tuple[str, Attribute], ...] = (("axis", axis), *((("constants", places),) if places else ()))
+        shapes = tuple(tuple(tensor.shape) for tensor in constants)
+        self._append("concat", tuple(tensors), output, attributes, shapes, self._constants(*constants))
+
+    def select(self, args: tuple[Any, ...], output: Tensor) -> None:
+        source, axis, index = args[0], args[1] % args[0].dim(), args[2] % args[0].shape[args[1]]
+        if axis == 0 or id(source) in self.weights:
+            raise UnknownOperator("picking an entry of a batch or of a constant is not supported")
+        self._append("select", (source,), output, (("axis", axis), ("index", index)))
 
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))
@@ -290,7 +312,9 @@ _HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Any], None]] = {
     aten._softmax.default: _Recorder.softmax,
     aten.embedding.default: _Recorder.gather,
     aten.cat.default: _Recorder.concat,
+    aten.select.int: _Recorder.select,
     aten.hardtanh.default: _Recorder.clip,
+    aten.constant_pad_nd.default: _Recorder.pad,
 }
 
 

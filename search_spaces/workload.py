@@ -33,12 +33,14 @@ class Op:
         kind: what it computes: `conv`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
             `silu`, `gelu`, `add`, `mul`, `zero` (zeros of the shape of its input), `mean`, `average_pool`,
             `max_pool`, `batch_norm`, `layer_norm`, `softmax`, `matmul` (of stacks of matrices), `gather` (rows of a table by
-            their numbers, which are its input), `concat`, `transpose` or `reshape`.
+            their numbers, which are its input), `concat` (those of its operands that are constants stand in the
+            places that its attribute names), `select` (one entry of a dimension), `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
         weights: shapes of its constant tensors (weight, then bias when it has one).
-        attributes: pairs of name and value, such as `("stride", (2, 2))`.
+        attributes: pairs of name and value, such as `("stride", (2, 2))`. The padding of a convolution is two numbers,
+            vertical and horizontal, or four when its sides differ: above, left, below, right.
         parameters: trainable parameters of the torch modules that it stands for.
     """
 
@@ -81,12 +83,13 @@ class Op:
         return max(0, _bytes(self.weights[0]) - _bytes(self.output_shape)) if self.kind == "gather" else 0
 
     def costs(self) -> dict[str, int]:
-        """Its share of every column of `COSTS`; a `reshape` costs nothing, and a `gather` the rows that it reads."""
+        """Its share of every column of `COSTS`; a `reshape` costs nothing, a `gather` or a `select` what it reads."""
         costs = dict.fromkeys(COSTS, 0)
         if self.kind == "reshape":
             return costs
         costs["kernels"] = 1
-        costs["activation_bytes"] = BYTES_PER_VALUE * sum(prod(shape) for shape in self.shapes)
+        moved = self.shapes if self.kind != "select" else (self.output_shape, self.output_shape)
+        costs["activation_bytes"] = sum(map(_bytes, moved))
         costs["weight_bytes"] = sum(map(_bytes, self.weights)) - self.idle_weight_bytes
         if self.macs:
             costs[self.macs_kind] = self.macs

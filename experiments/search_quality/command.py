@@ -14,6 +14,7 @@ from experiments.search_quality.benchmark import OTHERS, SHARES, benchmark
 from experiments.search_quality.searches import STORAGES, Plan
 from experiments.search_quality.task import Task
 from nas.errors import UsageError
+from nas.memory import keep_freed_memory
 from nas.progress import Reporter
 from nas.search import samplers
 
@@ -41,6 +42,7 @@ def run(make: Callable[[], Task], arguments: argparse.Namespace, evaluations: Se
         arguments: those of `add_plan`.
         evaluations: after which the hypervolume is stated.
     """
+    keep_freed_memory()  # as the searches of users do
     try:
         if arguments.seeds < 1 or arguments.budget < 1:
             raise ValueError("--seeds and --budget are at least 1")

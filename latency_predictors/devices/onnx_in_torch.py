@@ -226,8 +226,17 @@ def _softmax(node: _Node) -> Function:
 
 
 def _gather(node: _Node) -> Function:
-    node.need(axis=0)
-    return lambda table, numbers: table[numbers]
+    axis = node.attributes.get("axis", 0)
+    return lambda table, numbers: table[(*[slice(None)] * (axis % table.dim()), numbers)]
+
+
+def _shape(node: _Node) -> Function:
+    wanted = slice(node.attributes.get("start", 0), node.attributes.get("end"))
+    return lambda x: torch.tensor(x.shape[wanted])
+
+
+def _expand(x: Tensor, sizes: Tensor) -> Tensor:
+    return x.expand(torch.broadcast_shapes(x.shape, sizes.tolist()))
 
 
 def _concat(node: _Node) -> Function:
@@ -254,6 +263,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "Expand": _plain(_expand),
     "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
@@ -267,6 +277,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "ReduceMean": _reduce_mean,
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
+    "Shape": _shape,
     "Sigmoid": _plain(torch.sigmoid),
     "Softmax": _softmax,
     "Transpose": _transpose,

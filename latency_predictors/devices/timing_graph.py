@@ -103,14 +103,14 @@ class _Graph:
 
 def _conv(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
-    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    top, left, *others = attributes["padding"]  # type: ignore[misc]
     graph.node(
         op,
         "Conv",
         *_weights(graph, op.weights, prod(op.weights[0][1:])),
         kernel_shape=op.weights[0][2:],
         strides=attributes["stride"],
-        pads=(vertical, horizontal, vertical, horizontal),
+        pads=(top, left, *(others or (top, left))),
         dilations=attributes["dilation"],
         group=attributes["groups"],
     )
@@ -188,11 +188,23 @@ def _gather(graph: _Graph, op: Op) -> None:
     graph.append("Gather", [table, graph.names[op.inputs[0]]], graph.output(op), axis=0)
 
 
-def _along_axis(kind: str) -> Callable[[_Graph, Op], None]:
-    def write(graph: _Graph, op: Op) -> None:
-        graph.node(op, kind, axis=dict(op.attributes)["axis"])
+def _softmax(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Softmax", axis=dict(op.attributes)["axis"])
 
-    return write
+
+def _concat(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    operands = [graph.names[number] for number in op.inputs]
+    places: tuple[int, ...] = attributes.get("constants", ())  # type: ignore[assignment]
+    for place, shape in zip(places, op.weights, strict=True):
+        # A runtime concatenates tensors of one batch size only.
+        operands.insert(place, graph.random(tuple(graph.batched(shape)), 1.0))
+    graph.append("Concat", operands, graph.output(op), axis=attributes["axis"])
+
+
+def _select(graph: _Graph, op: Op) -> None:
+    attributes = dict(op.attributes)
+    graph.node(op, "Gather", graph.constant(np.array(attributes["index"], np.int64)), axis=attributes["axis"])
 
 
 def _zero(graph: _Graph, op: Op) -> None:
@@ -232,8 +244,9 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "gather": _gather,
-    "softmax": _along_axis("Softmax"),
-    "concat": _along_axis("Concat"),
+    "softmax": _softmax,
+    "concat": _concat,
+    "select": _select,
     "matmul": _plain("MatMul"),
     "mean": _mean,
     "average_pool": _pool("AveragePool"),

@@ -15,22 +15,44 @@ from nas.export.check import Check
 from nas.report import labels
 from nas.report.data import ReportData
 from nas.report.network import stages
+from nas.search.additive_bound import AdditiveBound
 from search_spaces import Architecture, SearchSpace
 
 
-def front_table(data: ReportData) -> Table:
-    """The Pareto front, the best in the first objective first. The chosen network is marked by a star."""
+def front_table(data: ReportData, bound: AdditiveBound | None = None) -> Table:
+    """The Pareto front, the best in the first objective first. The chosen network is marked by a star.
+
+    Args:
+        data: of the run.
+        bound: at the costs of each network of the front, for one more column.
+    """
     metrics = [labels.objective_metric(objective) for objective in data.objectives]
     table = Table(title=Text(f"{len(data.front)} networks on the front of {len(data.evaluations)} evaluated"))
     table.add_column("number", justify="right", no_wrap=True)
     for metric in metrics:
         table.add_column(Text(metric.title), justify="right")
+    if bound is not None:
+        unit = labels.metric(bound.objective).unit
+        table.add_column(Text(f"additive bound, {unit}" if unit else "additive bound"), justify="right")
     table.add_column("network", overflow="fold")
-    for evaluation in data.front:
+    for row, evaluation in enumerate(data.front):
         star = " ★" if data.is_chosen(evaluation.architecture) else ""
         values = [Text(metric.number(evaluation.metrics[metric.name])) for metric in metrics]
+        if bound is not None:
+            values.append(Text(labels.metric(bound.objective).number(bound.bound[row])))
         table.add_row(str(evaluation.number), *values, evaluation.architecture.key + star)
     return table
+
+
+def bound_note(bound: AdditiveBound) -> str:
+    """What the bounds in the table of the front are, and what they are not."""
+    metric = labels.metric(bound.objective)
+    costs = " and ".join(labels.metric(name).text for name in bound.costs)
+    return (
+        f"additive bound: the best {metric.text} of any network that is no worse in {costs}, if the choices added up as in "
+        f"a regression of the {bound.fitted} evaluated networks (median error on them: {metric.show(bound.error)}). It is "
+        "a bound of this model, not of the truth: there may be better networks, also among those of the table."
+    )
 
 
 def proposals_table(data: ReportData) -> Table:
@@ -55,9 +77,12 @@ def proposals_table(data: ReportData) -> Table:
 
 
 def _source(proposal: Mapping[str, Any]) -> str:
-    """In a few words."""
+    """In a few words: the method, among how many candidates, and what predicted their expensive objectives."""
     source = str(proposal.get("source", "not said"))
-    return f"{source}: the best of {proposal['among']:,} candidates" if "among" in proposal else source
+    if "among" in proposal:
+        source = f"{source}: the best of {proposal['among']:,} candidates"
+    models = sorted({str(name).replace("_", " ") for name in proposal.get("surrogates", {}).values()})
+    return f"{source} by {' and '.join(models)}" if models else source
 
 
 def verification_table(checks: Sequence[Check]) -> Table:

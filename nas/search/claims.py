@@ -63,7 +63,7 @@ class Claims:
         """One of the trials that nobody evaluates any more. Those that were begun too often are told to have failed.
 
         Args:
-            trials: of the study.
+            trials: of the study, at least those that are running.
             begun: numbers of those that this worker evaluates.
         """
         for trial in trials:
@@ -80,29 +80,31 @@ class Claims:
         worker = trial.user_attrs.get(WORKER)
         return worker is not None and worker != self.lease.worker and self.lease.is_held(worker)
 
-    def begin(self, trial: Trial) -> None:
-        """Count an attempt and put the worker's name into the trial."""
-        if WORKER in trial.user_attrs:
-            trial.set_user_attr(ATTEMPTS, attempts(trial.user_attrs) + 1)
+    def begin(self, trial: Trial) -> FrozenTrial:
+        """Count an attempt and put the worker's name into the trial, which is given as it was before."""
+        stored = trial.storage.get_trial(trial._trial_id)  # what a `Trial` tells of itself are deep copies
+        if WORKER in stored.user_attrs:
+            trial.set_user_attr(ATTEMPTS, attempts(stored.user_attrs) + 1)
         trial.set_user_attr(WORKER, self.lease.worker)
+        return stored
 
-    def owned(self, trial: Trial) -> Trial | None:
+    def owned(self, trial: Trial) -> FrozenTrial | None:
         """The trial as it is now; `None` when this worker lost it to another one, or told it already."""
-        stored = self.study._storage.get_trial(trial._trial_id)
+        stored = trial.storage.get_trial(trial._trial_id)
         own = stored.state == TrialState.RUNNING and stored.user_attrs.get(WORKER) == self.lease.worker
-        return Trial(self.study, trial._trial_id) if own else None
+        return stored if own else None
 
     def give_back(self, trial: Trial) -> None:
         """Take back the attempt: its end is not the network's fault."""
         own = self.owned(trial)
         if own is not None:
-            own.set_user_attr(ATTEMPTS, attempts(own.user_attrs) - 1)
+            trial.set_user_attr(ATTEMPTS, attempts(own.user_attrs) - 1)
 
     def failed(self, trial: Trial, failure: Failure) -> None:
         """An attempt ended in an error; after the last one the trial is told to have failed."""
         own = self.owned(trial)
         if own is not None and attempts(own.user_attrs) >= self.limit:
-            self._fail(own, failure)
+            self._fail(trial, failure)
 
     def _fail(self, trial: Trial, failure: Failure) -> None:
         trial.set_user_attr(FAILURE, {"type": failure.type, "message": failure.message})

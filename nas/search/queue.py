@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.encoding import distributions
-from nas.search.samplers.batch import BatchSampler
+from nas.search.samplers.batch import Batch, BatchSampler
 from nas.search.samplers.unique import SpaceExhausted
+from nas.search.warm_start import WARM_START
+from search_spaces import SearchSpace
+from search_spaces.space import Codes
 
 BATCH, PROPOSAL, ARCHITECTURE = "batch", "proposal", "architecture"
 
 
-def refill(study: Study, sampler: BatchSampler) -> None:
-    """Put the next batch into the study when nothing waits there; the caller holds the lock for asking.
+def refill(study: Study, sampler: BatchSampler, trials: Sequence[FrozenTrial]) -> None:
+    """Put the next batch into the study when nothing waits among its trials; the caller holds the lock for asking.
 
     A batch of which a killed process added only a part is completed with what that process would have added. When
     nothing is left to propose nothing is added: whoever asks then is told so by the sampler.
     """
-    trials = study.get_trials(deepcopy=False)
     start, present = _unfinished(trials)
-    if not present and any(trial.state == TrialState.WAITING for trial in trials):
+    if not present and any(trial.state == TrialState.WAITING for trial in reversed(trials)):  # they are the last ones
         return
     try:
         batch = sampler.next_batch(study, start)
     except SpaceExhausted:
         return
-    space = sampler.space
+    _add(study, sampler.space, batch, start, present)
+
+
+def propose_first(study: Study, space: SearchSpace, codes: Codes, reason: Mapping[str, Any]) -> None:
+    """Put one network into a study whose search has not begun; the caller holds the lock for asking.
+
+    Args:
+        study: that has no trials, or only those of a warm start.
+        space: of the network.
+        codes: of the network, canonical, shape (1, choices).
+        reason: why it is proposed (JSON values), for people.
+    """
+    trials = study.get_trials(deepcopy=False)
+    known = {trial.user_attrs[ARCHITECTURE] for trial in trials if ARCHITECTURE in trial.user_attrs}
+    begun = any(WARM_START not in trial.user_attrs for trial in trials)
+    if not begun and space.architectures(codes)[0].to_json() not in known:
+        _add(study, space, Batch(codes, [reason]), len(trials), 0)
+
+
+def _add(study: Study, space: SearchSpace, batch: Batch, start: int, present: int) -> None:
+    """Add those of a batch of which `present` are in the study already, as waiting trials."""
     described: dict[str, BaseDistribution] = {**distributions(space)}
     for index, architecture in enumerate(space.architectures(batch.codes)):
         if index >= present:
@@ -36,17 +61,27 @@ def refill(study: Study, sampler: BatchSampler) -> None:
                 PROPOSAL: dict(batch.reasons[index]),
                 ARCHITECTURE: architecture.to_json(),
             }
-            study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params=architecture.values,
-                    distributions=described,
-                    user_attrs=attributes,
-                )
-            )
+            study.add_trial(_waiting(architecture.values, described, attributes))
 
 
-def _unfinished(trials: list[FrozenTrial]) -> tuple[int, int]:
+def _waiting(params: dict[str, Any], described: dict[str, BaseDistribution], attributes: dict[str, Any]) -> FrozenTrial:
+    """As `optuna.create_trial` makes it, which compares every distribution with its form in older versions."""
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.WAITING,
+        value=None,
+        datetime_start=None,
+        datetime_complete=None,
+        params=params,
+        distributions=described,
+        user_attrs=attributes,
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+def _unfinished(trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """Number of the first trial of the next batch, and how many trials of it are in the study already."""
     last = trials[-1].user_attrs.get(BATCH) if trials else None
     end = last["start"] + last["size"] if last else len(trials)

@@ -46,34 +46,65 @@ class Standing:
         return f"front {self.front}, hypervolume {self.hypervolume:.3f}"
 
 
+class Tally:
+    """How many trials of a study that grows are in which state. Finished ones change no more, and are looked at once.
+
+    Attributes:
+        evaluated: finished trials that the search evaluated itself.
+        running: those that some worker evaluates, or evaluated when it was killed.
+    """
+
+    def __init__(self) -> None:
+        self.evaluated = 0
+        self.running: list[FrozenTrial] = []
+        self._seen: set[int] = set()  # of those from `_start` on
+        self._start = 0
+
+    def count(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Bring the figures up to date with all trials of the study; gives those that are finished and were not before."""
+        finished, self.running = [], []
+        for index in range(self._start, len(trials)):
+            if index in self._seen:
+                continue
+            if trials[index].state.is_finished():
+                self._seen.add(index)
+                finished.append(trials[index])
+            elif trials[index].state == TrialState.RUNNING:
+                self.running.append(trials[index])
+        while self._start in self._seen:
+            self._seen.remove(self._start)
+            self._start += 1
+        self.evaluated += len(evaluated(finished))
+        return finished
+
+
 class Standings:
-    """The standings of a study that grows: what finished is looked at once, it never changes.
+    """The standings of a study that grows.
 
     Args:
         directions: of the study.
     """
 
     def __init__(self, directions: Sequence[StudyDirection]) -> None:
-        self._directions = directions
-        self._known: dict[int, tuple[Values, bool, bool]] = {}
+        self._directions, self._tally = directions, Tally()
+        self._front = np.zeros((0, len(directions)))
+        self._best, self._worst = np.full((2, len(directions)), [[np.inf], [-np.inf]])
 
     def of(self, trials: Sequence[FrozenTrial]) -> Standing:
         """The standing of a study with these trials."""
-        new = [i for i, t in enumerate(trials) if t.state == TrialState.COMPLETE and i not in self._known]
-        values, kept = _minimised([trials[i] for i in new], self._directions)
-        for i, row, may in zip(new, values, kept.tolist(), strict=True):
-            self._known[i] = row, may, bool(evaluated([trials[i]]))
-        if not self._known:
-            return Standing(0, 0, 0.0)
-        rows, mays, owns = zip(*self._known.values(), strict=True)
-        values, kept = np.stack(rows), np.array(mays)
-        front = values[kept][nondominated(values[kept])]
-        share = 0.0
-        if len(front):
-            best, worst = values.min(axis=0), values.max(axis=0)
-            size = np.where(worst > best, worst - best, 1.0)
-            share = hypervolume((front - best) / size, np.full(len(best), 1.1)) / 1.1 ** len(best)
-        return Standing(sum(owns), len(front), share)
+        done = [trial for trial in self._tally.count(trials) if trial.state == TrialState.COMPLETE]
+        values, kept = _minimised(done, self._directions)
+        front = np.concatenate([self._front, values[kept]])
+        self._front = front[nondominated(front)]
+        self._best = np.minimum(self._best, values.min(axis=0, initial=np.inf))
+        self._worst = np.maximum(self._worst, values.max(axis=0, initial=-np.inf))
+        return Standing(self._tally.evaluated, len(self._front), self._share())
+
+    def _share(self) -> float:
+        if not len(self._front):
+            return 0.0
+        size = np.where(self._worst > self._best, self._worst - self._best, 1.0)
+        return hypervolume((self._front - self._best) / size, np.full(len(size), 1.1)) / 1.1 ** len(size)
 
 
 def idle_batches(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], batch_size: int) -> int:

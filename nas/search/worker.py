@@ -24,9 +24,10 @@ from nas.search.metrics import ACCURACY, Metric, record
 from nas.search.queue import ARCHITECTURE, PROPOSAL, refill
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
-from nas.search.standing import Standings, evaluated, idle_batches
+from nas.search.standing import Standings, Tally, idle_batches
 from nas.search.store import StudyStore
 from search_spaces import Architecture, SearchSpace
+from search_spaces.space import Codes
 
 METRICS, REASON = "metrics", "reason"
 
@@ -35,6 +36,21 @@ POLL_SECONDS = 0.2
 
 #: After so many networks in a row of which none could be evaluated a worker gives up.
 HOPELESS = 5
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that is being evaluated.
+
+    Attributes:
+        trial: in the study.
+        codes: of its network, canonical, shape (1, choices).
+        architecture: of its network.
+    """
+
+    trial: Trial
+    codes: Codes
+    architecture: Architecture
 
 
 @dataclass(frozen=True)
@@ -84,69 +100,68 @@ class Worker:
         """
         with self.store.lease(self.study.study_name) as lease, closing(self.engine):
             claims = Claims(self.study, lease, self.attempts)
-            begun: dict[int, Trial] = {}
+            begun: dict[int, Begun] = {}
             try:
                 self._run(claims, begun, budget, progress)
             except ConnectionError:
                 raise  # the store is lost: there is nobody to give them back to
             except BaseException:
-                for trial in begun.values():
-                    lease.exclusively(partial(claims.give_back, trial))
+                for one in begun.values():
+                    lease.exclusively(partial(claims.give_back, one.trial))
                 raise
 
-    def _run(self, claims: Claims, begun: dict[int, Trial], budget: int, progress: Advance | None) -> None:
+    def _run(self, claims: Claims, begun: dict[int, Begun], budget: int, progress: Advance | None) -> None:
         """Keep evaluations going as long as there are some to begin; `begun` are those that are not told, by number."""
-        errors, standings = 0, Standings(self.study.directions)
+        errors, standings, tally = 0, Standings(self.study.directions), Tally()
         while True:
-            trial, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget))
-            if trial is not None:
-                begun[trial.number] = trial
-                self.engine.begin(trial.number, self._architecture(trial), self._bar(trial))
+            one, trials = claims.lease.exclusively(lambda: self._next(claims, begun, budget, tally))
+            if one is not None:
+                begun[one.trial.number] = one
+                self.engine.begin(one.trial.number, one.architecture, self._bar(one.codes))
             if progress is not None:
                 standing = standings.of(trials)
                 progress(standing.evaluated, budget, str(standing))
-            if (
-                trial is None
-                and self._ended(trials, budget)
-                and not any(other.state == TrialState.RUNNING for other in trials)
-            ):
+            if one is None and not tally.running and self._ended(trials, tally, budget):
                 return
-            for number, outcome in self.engine.ended(POLL_SECONDS if trial is None else 0.0):
+            for number, outcome in self.engine.ended(POLL_SECONDS if one is None else 0.0):
                 failure = self._tell_outcome(claims, begun[number], outcome)
                 del begun[number]
                 errors = errors + 1 if failure else 0
                 if failure and errors >= HOPELESS * self.attempts:
                     raise CheckFailed(f"{HOPELESS} networks in a row could not be evaluated; the last one: {failure}")
 
-    def _next(self, claims: Claims, begun: Collection[int], budget: int) -> tuple[Trial | None, list[FrozenTrial]]:
+    def _next(
+        self, claims: Claims, begun: Collection[int], budget: int, tally: Tally
+    ) -> tuple[Begun | None, list[FrozenTrial]]:
         """The trial to evaluate, if there is one and room for it, and all trials as they were before it was taken."""
         trials = self.study.get_trials(deepcopy=False)
-        interrupted = claims.interrupted(trials, begun)
-        if interrupted is None and self._ended(trials, budget):
+        tally.count(trials)
+        interrupted = claims.interrupted(tally.running, begun)
+        if interrupted is None and self._ended(trials, tally, budget):
             return None, trials
-        if not self.engine.room(max(1, budget - len(evaluated(trials)) - len(begun))):
+        if not self.engine.room(max(1, budget - tally.evaluated - len(begun))):
             return None, trials
         if interrupted is not None:
             return self._take(claims, Trial(self.study, interrupted._trial_id)), trials
         if isinstance(self.study.sampler, BatchSampler):
-            refill(self.study, self.study.sampler)
+            refill(self.study, self.study.sampler, trials)
         return self._take(claims, self.study.ask()), trials
 
-    def _ended(self, trials: list[FrozenTrial], budget: int) -> bool:
+    def _ended(self, trials: list[FrozenTrial], tally: Tally, budget: int) -> bool:
         """Whether no further trial is to be begun."""
         exhausted = bool(trials) and REASON in trials[-1].user_attrs
-        running = sum(trial.state == TrialState.RUNNING for trial in trials)
-        if exhausted or len(evaluated(trials)) + running >= budget:
+        if exhausted or tally.evaluated + len(tally.running) >= budget:
             return True
         sampler = self.study.sampler
         if self.patience is None or not isinstance(sampler, UniqueSampler):
             return False
         return idle_batches(trials, self.study.directions, sampler.batch_size) >= self.patience
 
-    def _take(self, claims: Claims, trial: Trial) -> Trial | None:
+    def _take(self, claims: Claims, trial: Trial) -> Begun | None:
         """Fix the architecture of a trial; `None` when there is no further one."""
         try:
-            if len(trial.params) < len(self.space.choices):  # one of a batch has them from the beginning
+            fixed = trial.storage.get_trial_params(trial._trial_id)
+            if len(fixed) < len(self.space.choices):  # one of a batch has them from the beginning
                 trial.relative_params  # noqa: B018 - samples; Optuna would not ask for choices with a single option
                 for name, distribution in distributions(self.space).items():
                     trial.suggest_categorical(name, distribution.choices)
@@ -154,28 +169,25 @@ class Worker:
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.FAIL)
             return None
-        claims.begin(trial)
-        return trial
+        codes = trial_codes(self.space, claims.begin(trial).params)
+        return Begun(trial, codes, self.space.architectures(codes)[0])
 
-    def _architecture(self, trial: Trial) -> Architecture:
-        return self.space.architectures(trial_codes(self.space, trial.params))[0]
-
-    def _tell_outcome(self, claims: Claims, trial: Trial, outcome: Outcome) -> Failure | None:
+    def _tell_outcome(self, claims: Claims, one: Begun, outcome: Outcome) -> Failure | None:
         """Tell the study what an evaluation gave, also when that is nothing."""
         exclusively = claims.lease.exclusively
         try:
-            found, attributes = self._found(trial, outcome)
+            found, attributes = self._found(one.codes, outcome)
         except Interrupted:
-            exclusively(lambda: claims.give_back(trial))
+            exclusively(lambda: claims.give_back(one.trial))
             return None
         except Exception as error:
             failure = Failure.of(error)
-            exclusively(lambda: claims.failed(trial, failure))
+            exclusively(lambda: claims.failed(one.trial, failure))
             return failure
-        exclusively(lambda: self._tell(claims, trial, found, attributes))
+        exclusively(lambda: self._tell(claims, one, found, attributes))
         return None
 
-    def _found(self, trial: Trial, outcome: Outcome) -> tuple[dict[str, float], Mapping[str, Any]]:
+    def _found(self, codes: Codes, outcome: Outcome) -> tuple[dict[str, float], Mapping[str, Any]]:
         """All metrics of a trial's network, and further attributes of the trial.
 
         Raises:
@@ -183,32 +195,34 @@ class Worker:
             FloatingPointError: when one is not finite.
         """
         score = outcome()
-        found = {ACCURACY.name: score.accuracy, **record(self.metrics, trial_codes(self.space, trial.params))[0]}
+        found = {ACCURACY.name: score.accuracy, **record(self.metrics, codes)[0]}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")
         return found, score.attributes
 
-    def _bar(self, trial: Trial) -> Bar | None:
+    def _bar(self, codes: Codes) -> Bar | None:
         """What the network must reach to enter the front, where evaluations are raced."""
         if not self.racing:
             return None
-        cheap = record(self.metrics, trial_codes(self.space, trial.params))[0]
+        cheap = record(self.metrics, codes)[0]
         return bar_of(self.study.get_trials(deepcopy=False), self.objectives, self.limits, cheap)
 
-    def _tell(self, claims: Claims, trial: Trial, found: dict[str, float], attributes: Mapping[str, Any]) -> None:
-        own = claims.owned(trial)
+    def _tell(self, claims: Claims, one: Begun, found: dict[str, float], attributes: Mapping[str, Any]) -> None:
+        trial, own = one.trial, claims.owned(one.trial)
         if own is None:
             return
         if ARCHITECTURE not in own.user_attrs:
-            own.set_user_attr(ARCHITECTURE, self._architecture(own).to_json())
-        own.set_user_attr(METRICS, found)
+            trial.set_user_attr(ARCHITECTURE, one.architecture.to_json())
+        trial.set_user_attr(METRICS, found)
         for name, value in attributes.items():
-            own.set_user_attr(name, value)
+            trial.set_user_attr(name, value)
         for limit in self.limits:
             if str(limit) not in own.constraints:
-                own.set_constraint(str(limit), limit.missed_by(found))
-        self.study.tell(own, [found[metric.name] for metric in self.objectives])
+                trial.set_constraint(str(limit), limit.missed_by(found))
+        # `Study.tell` does this too, and then copies the trial with all its distributions, which takes longer.
+        values = [found[metric.name] for metric in self.objectives]
+        trial.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, values)
 
 
 @dataclass(frozen=True)

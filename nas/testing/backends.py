@@ -21,6 +21,7 @@ from latency_predictors.devices.backend import Array, Backend, Session
 from latency_predictors.devices.measuring import random_inputs
 from latency_predictors.devices.timing_graph import timing_graph
 from search_spaces import SearchSpace, Workload
+from search_spaces.padding import SameConv2d
 from search_spaces.trace import trace
 
 
@@ -30,7 +31,7 @@ class EveryOperator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(4)
-        self.dense = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.dense = SameConv2d(4, 8, 3, stride=2)  # zeros below and on the right only
         self.dense_norm = nn.BatchNorm2d(8)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8, bias=False)
         self.tokens = nn.Linear(8, 8)
@@ -75,9 +76,13 @@ class EveryTokenOperator(nn.Module):
         self.norm = nn.LayerNorm(8)
         self.plane = nn.LayerNorm((3, 8), eps=1e-3)
         self.query = nn.Linear(8, 8)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.plane(self.norm(self.table(tokens)))
+        token = self.token.expand(x.shape[0], -1, -1)
+        more = torch.cat([token, x, token], dim=1)
+        x = x + (more[:, 1] * more[:, -1]).unsqueeze(1)
         heads = x.view(-1, 3, 2, 4).transpose(1, 2)
         keys = torch.cat([heads, self.query(x).view(-1, 3, 2, 4).permute(0, 2, 1, 3)], dim=2)
         weights = torch.softmax(heads @ keys.permute(0, 1, 3, 2), dim=-1)

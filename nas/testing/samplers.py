@@ -174,12 +174,12 @@ class BatchSamplerContract(SamplerContract):
         whole, cut = Search.begin(space), Search.begin(space)
         sampler = self.new(whole)
         whole.run(sampler, self.budget)
-        refill(whole.study, sampler)
+        refill(whole.study, sampler, whole.study.get_trials(deepcopy=False))
         trials = whole.study.get_trials()
         assert len(trials) > self.budget + 1
         for trial in trials[:-1]:
             cut.study.add_trial(trial)
-        refill(cut.study, self.new(cut))
+        refill(cut.study, self.new(cut), cut.study.get_trials(deepcopy=False))
         assert cut.table() == whole.table()
 
 

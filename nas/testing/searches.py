@@ -128,7 +128,7 @@ class Search:
         """A running trial, as a worker takes it."""
         self.study.sampler = sampler
         if isinstance(sampler, BatchSampler):
-            refill(self.study, sampler)
+            refill(self.study, sampler, self.study.get_trials(deepcopy=False))
         trial = self.study.ask()
         wanted = distributions(self.problem.space)
         if len(trial.params) < len(wanted):

@@ -192,6 +192,11 @@ class StrategyContract:
             for rank, (strategy, supernet) in enumerate(ranks):
                 strategy.prepare(supernet, self.step(number))
                 found.append(strategy.step(supernet, batch[0][rank::2], batch[1][rank::2], self.step(number)))
+            for both in zip(*(strategy.parameters() for strategy, _ in ranks), strict=True):
+                gradients = [parameter.grad for parameter in both if parameter.grad is not None]
+                mean = torch.stack(gradients).mean(0) if gradients else None
+                for parameter in both:
+                    parameter.grad = None if mean is None else mean.clone()
             means = {name: (value + found[1][name]) / 2 for name, value in found[0].items()}
             for strategy, supernet in ranks:
                 strategy.observe(supernet, means)

@@ -143,7 +143,7 @@ class Trainer(Generic[Network]):
         images, target = execution.place(self.processes.share(images), self.processes.share(target))
         with self._computing(execution):
             losses = self.strategy.step(self.network, images, target, self._moment())
-        self.processes.average_gradients(self.network)
+        self.processes.average_gradients([*self.network.parameters(), *self.strategy.parameters()])
         losses = self.processes.average(losses)
         self._check_finite("loss", losses)
         self.strategy.observe(self.network, losses)

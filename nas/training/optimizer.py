@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from nas.config import TrainingConfig
+from search_spaces.parameter import Parameter
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; vectors (normalisation, biases) and kernel matrices are not decayed."""
+    """The optimiser of a configuration.
+
+    Vectors (normalisation, biases), kernel matrices, and tensors that are learned by themselves (positions, class
+    tokens) are not decayed.
+    """
+    alone = {id(module.weight) for module in network.modules() if isinstance(module, Parameter)}
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        (free if parameter.dim() < 2 or "kernel_matrices" in name else decayed).append(parameter)
+        is_free = parameter.dim() < 2 or "kernel_matrices" in name or id(parameter) in alone
+        (free if is_free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return _OPTIMIZERS[config.optimizer](groups, config)
+
+
+def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+
+
+_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainingConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
 
 
 def learning_rate(step: int, peak: float, warmup: float, total: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class Processes:
         """This process's part of a batch; all parts are equal in size, so that means over them are those over all."""
         return batch[self.rank : len(batch) // self.count * self.count : self.count]
 
-    def average_gradients(self, network: nn.Module) -> None:
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give each process the mean of the gradients of all.
 
         Raises:
@@ -61,7 +61,7 @@ class Processes:
         """
         if self.count == 1:
             return
-        parameters = list(network.parameters())
+        parameters = list(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         present = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32)
         if not torch.equal(self._sum(present), present * self.count):

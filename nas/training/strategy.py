@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search_spaces import SearchSpace
 from search_spaces.reordering import Reordering
+from search_spaces.space import Codes
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+#: A metric of many networks: from codes of shape (n, choices) to shape (n,).
+Cost = Callable[[Codes], NDArray[np.float64]]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -46,6 +52,27 @@ class Strategy(ABC, Generic[Network]):
     What it does may depend on the step, and on what it keeps in `state`, alone: then an interrupted training goes on
     exactly. With several processes each sees a part of the batch and must draw the same networks.
     """
+
+    @property
+    def needs_costs(self) -> bool:
+        """Whether `bind` must be called before the first step."""
+        return False
+
+    def bind(self, costs: Mapping[str, Cost]) -> None:
+        """Take the metrics that are known without evaluation, by name, such as `latency_ms.local`.
+
+        Raises:
+            ValueError: when the one that it needs is not among them.
+        """
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What it learns itself, beside the network: the gradients that `step` leaves there are averaged over all
+        processes before `observe`."""
+        return []
+
+    def chosen(self, space: SearchSpace) -> Codes | None:
+        """Codes of the network that it found best, shape (1, choices), when it searches while it trains."""
+        return None
 
     def prepare(self, network: Network, step: Step) -> list[Reordering]:
         """Called before each step; says what it moved among the weights of `network`, if anything."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layers import Layers
-from search_spaces.reordering import Reordering
+from search_spaces.reordering import Reordering, reorder
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -103,7 +103,7 @@ class MBConv(Block):
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
         gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.
-        epsilon: of batch normalisation.
+        epsilon: of batch normalisation; by default that of `layers`.
     """
 
     def __init__(
@@ -118,17 +118,18 @@ class MBConv(Block):
         squeeze: int = 0,
         expand: bool = True,
         gate: str = "hardsigmoid",
-        epsilon: float = 1e-5,
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
+        layers = layers if epsilon is None else layers.adjusted(epsilon, layers.padding)
         self.stride = stride
         self.expand = layers.conv(in_channels, hidden) if expand else None
-        self.expand_norm = layers.norm(hidden, epsilon=epsilon) if expand else None
+        self.expand_norm = layers.norm(hidden) if expand else None
         self.depthwise = layers.conv(hidden, hidden, kernel, stride, groups=hidden)
-        self.depthwise_norm = layers.norm(hidden, epsilon=epsilon)
+        self.depthwise_norm = layers.norm(hidden)
         self.squeeze_excite = SqueezeExcite(layers, hidden, squeeze, gate) if squeeze else None
         self.project = layers.conv(hidden, out_channels)
-        self.project_norm = layers.norm(out_channels, epsilon=epsilon)
+        self.project_norm = layers.norm(out_channels)
         self.act = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -215,11 +216,12 @@ class ConvNormAct(nn.Module):
         kernel: int,
         stride: int,
         activation: str,
-        epsilon: float = 1e-5,
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
+        layers = layers if epsilon is None else layers.adjusted(epsilon, layers.padding)
         self.conv = layers.conv(in_channels, out_channels, kernel, stride)
-        self.norm = layers.norm(out_channels, epsilon=epsilon)
+        self.norm = layers.norm(out_channels)
         self.act = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -238,7 +240,7 @@ class Head(nn.Module):
         features: int,
         classes: int,
         activation: str,
-        epsilon: float = 1e-5,
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
         self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation, epsilon)
@@ -261,15 +263,3 @@ def falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     order = importance.argsort(dim=1, descending=True, stable=True)
     offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
     return (order + offsets).flatten()
-
-
-def reorder(layer: nn.Module, dim: int, order: Tensor) -> list[Reordering]:
-    """Permute a dimension of the layer's weight and, with the first one, of all its vectors."""
-    tensors: list[Tensor] = [layer.get_parameter("weight")]
-    if dim == 0:
-        vectors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
-        tensors += [tensor for name, tensor in vectors if name != "weight" and tensor.dim() == 1]
-    moved = [Reordering(tensor, dim, order) for tensor in tensors]
-    for reordering in moved:
-        reordering.apply(reordering.tensor)
-    return moved

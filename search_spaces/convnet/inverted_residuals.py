@@ -47,7 +47,7 @@ class Network:
         head: channels before the global average.
         features: channels after it; 0 leaves that layer out.
         classes: number of classes.
-        epsilon: of batch normalisation.
+        epsilon: of batch normalisation, when it is not the usual one.
     """
 
     units: tuple[Unit, ...]
@@ -60,7 +60,7 @@ class Network:
     head: int
     features: int
     classes: int
-    epsilon: float = 1e-5
+    epsilon: float | None = None
 
     def parts(
         self, resolutions: Sequence[int], kernels: Sequence[int], expansions: Sequence[int]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.convnet.blocks import make_divisible
 from search_spaces.convnet.inverted_residuals import Network, Unit
-from search_spaces.space import Choice, Codes, SearchSpace
+from search_spaces.scaling import Scale, carried_over
+from search_spaces.space import Architecture, Choice, Codes, SearchSpace
 
 
 def mobilenetv3(
@@ -65,7 +68,20 @@ def mobilenetv3(
         units, in_channels, stem, stem_stride, first=stem, first_activation="relu", activation="hardswish", head=head,
         features=features, classes=classes,
     )  # fmt: skip
-    return SearchSpace("mobilenetv3", *network.parts(resolutions, kernels, expansions), options)
+    choices, slots = network.parts(resolutions, kernels, expansions)
+    return SearchSpace("mobilenetv3", choices, slots, options, scaled=partial(_scaled, options=options))
+
+
+def _scaled(
+    architecture: Architecture, scale: Scale, *, options: Mapping[str, Any]
+) -> tuple[SearchSpace, Architecture]:
+    changed = {
+        "width": options["width"] * scale.width,
+        "depths": scale.all_blocks(options["depths"]),
+        "resolutions": scale.all_pixels(options["resolutions"]),
+    }
+    space = mobilenetv3(**{**options, **changed})
+    return space, carried_over(architecture, scale, space)
 
 
 def codes_of(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from search_spaces.convnet.blocks import Block, ConvNormAct, falling_importance, reorder
+from search_spaces.convnet.blocks import Block, ConvNormAct, falling_importance
 from search_spaces.layers import Layers
-from search_spaces.reordering import Reordering
+from search_spaces.reordering import Reordering, reorder
 
 
 class Bottleneck(Block):

@@ -6,6 +6,7 @@ from search_spaces.elastic.linear import ElasticLinear
 from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticLayerNorm
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
+from search_spaces.elastic.positions import ElasticPositions
 
 __all__ = [
     "ElasticBatchNorm2d",
@@ -16,4 +17,5 @@ __all__ = [
     "ElasticLinear",
     "ElasticOneOf",
     "ElasticParameter",
+    "ElasticPositions",
 ]

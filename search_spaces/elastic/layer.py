@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Positions
 
 
 class ElasticLayer(nn.Module):
@@ -75,16 +75,20 @@ class ElasticLayers(Layers):
         groups: int = 1,
         bias: bool = False,
         follows: nn.Module | None = None,
+        padding: int | None = None,
     ) -> nn.Module:
         from search_spaces.elastic.conv import ElasticConv2d
 
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
-        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows))
+        same = padding is None and self.padding == "same" and stride > 1
+        return ElasticConv2d(
+            in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), padding=padding, same=same
+        )
 
-    def norm(self, channels: int, follows: nn.Module | None = None, epsilon: float = 1e-5) -> nn.Module:
+    def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
-        return ElasticBatchNorm2d(channels, _conv(follows), epsilon)
+        return ElasticBatchNorm2d(channels, _conv(follows), self.epsilon)
 
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         from search_spaces.elastic.options import ElasticOneOf
@@ -105,6 +109,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.parameter import ElasticParameter
 
         return ElasticParameter(*shape, fill=fill)
+
+    def positions(self, grid: int, features: int, leading: int = 0) -> Positions:
+        from search_spaces.elastic.positions import ElasticPositions
+
+        return ElasticPositions(grid, features, leading)
 
 
 def _conv(follows: nn.Module | None) -> ElasticLayer | None:

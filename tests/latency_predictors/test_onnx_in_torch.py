@@ -27,7 +27,12 @@ def normal(*shape: int) -> NDArray[np.float32]:
 
 
 def model_of(
-    kind: str, shapes: Sequence[Shape], constants: Constants, opset: int = 20, **attributes: Any
+    kind: str,
+    shapes: Sequence[Shape],
+    constants: Constants,
+    opset: int = 20,
+    result: int = TensorProto.FLOAT,
+    **attributes: Any,
 ) -> ModelProto:
     """One node: inputs of `shapes`, then constants (`None` for one that is left out)."""
     inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
@@ -35,7 +40,7 @@ def model_of(
     names = [value.name for value in inputs] + [f"c{i}" if f"c{i}" in tensors else "" for i in range(len(constants))]
     graph = helper.make_graph(
         [helper.make_node(kind, names, ["y"], **attributes)], "g", inputs,
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", result, None)],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
@@ -98,6 +103,12 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     ),
     "matmul of stacks": lambda: model_of("MatMul", [(2, 3, 4, 5), (2, 3, 5, 6)], []),
     "gather": lambda: model_of("Gather", [(5, 8)], [np.array([[4, 0, 1]])]),
+    "gather of columns": lambda: model_of("Gather", [IMAGE], [np.array([[3, 0, 1]])], axis=-1),
+    "gather of one entry": lambda: model_of("Gather", [(2, 3, 8)], [np.array(1)], axis=1),
+    "shape": lambda: model_of("Shape", [IMAGE], [], result=TensorProto.INT64),
+    "shape of the batch": lambda: model_of("Shape", [IMAGE], [], result=TensorProto.INT64, start=0, end=1),
+    "expand": lambda: model_of("Expand", [(1, 3, 1)], [np.array([4, 1, 5])]),
+    "expand to more dimensions": lambda: model_of("Expand", [(3, 1)], [np.array([2, 1, 6])]),
     "concat": lambda: model_of("Concat", [IMAGE, (2, 1, 7, 6)], [], axis=1),
     "identity": lambda: model_of("Identity", [IMAGE], []),
 }  # fmt: skip
@@ -150,7 +161,6 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "layer norm in half precision": (
         model_of("LayerNormalization", [IMAGE], [normal(6)], stash_type=10), "LayerNormalization with stash_type=10"
     ),
-    "gather of columns": (model_of("Gather", [(5, 8)], [np.array([1])], axis=1), "Gather with axis=1"),
     "all axes": (model_of("ReduceMean", [IMAGE], []), "ReduceMean without axes"),
     "pool of one dimension": (model_of("AveragePool", [(1, 4, 7)], [], kernel_shape=[3]), "AveragePool over 1 dimensions"),
     "pool with uneven pads": (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+import search_spaces
 from latency_predictors import Device, measure
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.export.onnx_model import to_onnx
@@ -22,33 +23,49 @@ DEVICES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def networks(convnet: SearchSpace) -> list[Architecture]:
+def vit() -> SearchSpace:
+    """Small transformers with a class token."""
+    return search_spaces.get(
+        "vit",
+        resolutions=(32,),
+        classes=10,
+        patches=(4, 8),
+        widths=(64, 128),
+        depths=(1, 3),
+        heads=(2, 4),
+        head_width=32,
+        ratios=(1, 2, 4),
+    )
+
+
+def networks_of(space: SearchSpace) -> list[Architecture]:
     """Six of clearly different size: by MACs the smallest, the largest, and four of a sample between."""
-    sampled = sorted(convnet.sample(40, seed=0), key=lambda architecture: convnet.workload(architecture).macs)
-    return [convnet.smallest(), *(sampled[i] for i in (5, 15, 25, 35)), convnet.largest()]
+    sampled = sorted(space.sample(40, seed=0), key=lambda architecture: space.workload(architecture).macs)
+    return [space.smallest(), *(sampled[i] for i in (5, 15, 25, 35)), space.largest()]
 
 
 @pytest.fixture(scope="module")
-def graphs(convnet: SearchSpace, networks: list[Architecture]) -> list[bytes]:
-    """The timing graphs of `networks`."""
-    return [timing_graph(convnet.workload(architecture)) for architecture in networks]
-
-
-@pytest.fixture(scope="module")
-def exported(convnet: SearchSpace, networks: list[Architecture]) -> list[bytes]:
-    """`networks` as torch's exporter writes them."""
+def models(request: pytest.FixtureRequest) -> tuple[list[bytes], list[bytes]]:
+    """Timing graphs of networks of the space that a test names, and the same as torch's exporter writes them."""
+    space: SearchSpace = request.getfixturevalue(request.param)
+    networks = networks_of(space)
+    graphs = [timing_graph(space.workload(architecture)) for architecture in networks]
     inputs = [
-        {name: torch.randn(shape) for name, shape in convnet.input_shapes(architecture).items()}
+        {name: torch.randn(shape) for name, shape in space.input_shapes(architecture).items()}
         for architecture in networks
     ]
-    return [
-        to_onnx(convnet.build(architecture).eval(), example)
+    exported = [
+        to_onnx(space.build(architecture).eval(), example)
         for architecture, example in zip(networks, inputs, strict=True)
     ]
+    return graphs, exported
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_latency_is_that_of_the_exported_network(device: str, graphs: list[bytes], exported: list[bytes]) -> None:
+@pytest.mark.parametrize(
+    ("models", "device"), [*(("convnet", device) for device in DEVICES), ("vit", "onnxruntime")], indirect=["models"]
+)
+def test_latency_is_that_of_the_exported_network(device: str, models: tuple[list[bytes], list[bytes]]) -> None:
+    graphs, exported = models
     backend, options = DEVICES[device]
     pytest.importorskip(backend)
     # All in one call: their visits alternate, so that what else the machine does slows both kinds alike.

@@ -49,7 +49,15 @@ def test_zeros_are_inputs_to_time_with(workload: Workload, backend: Backend) -> 
 def test_operators_and_weights_are_those_of_the_workload(workload: Workload) -> None:
     graph = onnx.load_from_string(timing_graph(workload, batch=2)).graph
     kinds = {"gather": "Gather", "layer_norm": "LayerNormalization", "softmax": "Softmax", "concat": "Concat"}
-    kinds |= {"matmul": "MatMul", "linear": "Gemm", "transpose": "Transpose", "reshape": "Reshape", "add": "Add"}
+    kinds |= {
+        "select": "Gather",
+        "mul": "Mul",
+        "matmul": "MatMul",
+        "linear": "Gemm",
+        "transpose": "Transpose",
+        "reshape": "Reshape",
+        "add": "Add",
+    }
     written = [node.op_type for node in graph.node if node.op_type != "Identity"]
     assert written == [kinds[op.kind] for op in workload.ops]
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64

@@ -14,9 +14,10 @@ from search_spaces.elastic import (
     ElasticLayers,
     ElasticLinear,
     ElasticParameter,
+    ElasticPositions,
 )
 from search_spaces.elastic.layer import copy_active
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Positions
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +309,59 @@ class TestParameter:
     def test_what_does_not_fit_raises(self, template: nn.Module) -> None:
         with pytest.raises(ValueError, match=r"size1 = 6 is more|cannot become"):
             ElasticParameter(1, 5, 4).activate(template)
+
+
+class TestPositions:
+    @pytest.mark.parametrize("features", [6, 4])
+    def test_the_largest_grid_is_taken_as_it_is(self, features: int) -> None:
+        layer = ElasticPositions(3, 6, leading=2)
+        layer.activate(Positions(3, features, leading=2))
+        assert torch.equal(layer(), layer.weight[..., :features])
+        assert layer.weight.std() > 0.01
+
+    def test_a_smaller_grid_is_interpolated_and_leading_tokens_stay(self) -> None:
+        """A cubic through a plane is the plane; a pixel of a coarser grid is in the middle of those it stands for."""
+        layer = ElasticPositions(12, 5, leading=1)
+        rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
+        with torch.no_grad():
+            layer.weight[:, 1:] = (3 * rows + columns).reshape(-1, 1)
+        layer.activate(Positions(4, 3, leading=1))
+        found = layer()
+        assert found.shape == (1, 17, 3)
+        assert torch.equal(found[:, 0], layer.weight[:, 0, :3])
+        middle = torch.arange(4.0) * 3 + 1
+        expected = (3 * middle[:, None] + middle).reshape(-1, 1).expand(-1, 3)
+        torch.testing.assert_close(found[0, 1:], expected)
+        static = Positions(4, 3, leading=1)
+        static.load_state_dict(layer.active_state())
+        assert torch.equal(static(), found)
+
+    def test_gradients_of_a_smaller_grid_reach_the_largest(self) -> None:
+        layer = ElasticPositions(4, 2)
+        layer.activate(Positions(2, 2))
+        layer().square().sum().backward()
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.any()
+
+    @pytest.mark.parametrize(
+        "template", [Positions(4, 4, 1), Positions(3, 7, 1), Positions(3, 4), Parameter(1, 10, 4), nn.Linear(2, 2)]
+    )
+    def test_what_does_not_fit_raises(self, template: nn.Module) -> None:
+        with pytest.raises(ValueError, match=r"grid = 4 is more|features = 7 is more|cannot become"):
+            ElasticPositions(3, 6, leading=1).activate(template)
+
+
+class TestPatches:
+    """Convolutions without padding, whose windows do not overlap."""
+
+    def test_they_are_a_prefix(self) -> None:
+        layer = ElasticConv2d(3, 8, (4,), stride=4, bias=True, padding=0)
+        expected = nn.Conv2d(3, 6, 4, 4)
+        with torch.no_grad():
+            expected.weight.copy_(layer.weight[:6])
+            expected.bias.copy_(layer.bias[:6])  # type: ignore[union-attr, index]
+        check(layer, nn.Conv2d(3, 6, 4, 4), expected, torch.randn(2, 3, 8, 8))
+
+    def test_another_padding_raises(self) -> None:
+        with pytest.raises(ValueError, match="cannot become"):
+            ElasticConv2d(3, 8, (4,), stride=4, bias=True, padding=0).activate(nn.Conv2d(3, 8, 4, 4, padding=2))

@@ -82,7 +82,7 @@ def test_a_missing_tensor_is_named(space: str, missing: str, here: str, tmp_path
     torch.save({"state_dict": weights}, tmp_path / "weights")
     network = supernet(space)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    with pytest.raises(ValueError, match=f"1 not in the checkpoint: {re.escape(here)}. Pass partial=True"):
+    with pytest.raises(ValueError, match=f"1 not in the checkpoint: {re.escape(here)}. With partial=True"):
         network.load_pretrained("ofa", tmp_path / "weights")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     loaded = network.load_pretrained("ofa", tmp_path / "weights", partial=True)

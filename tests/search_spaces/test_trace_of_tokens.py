@@ -85,6 +85,34 @@ def test_concat(dim: int, axis: int) -> None:
     assert op.costs()["activation_bytes"] == 4 * 2 * 48
 
 
+class ClassToken(nn.Module):
+    """A learned token before those of every image, and a constant one after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(1, 1, 4))
+        self.register_buffer("last", torch.zeros(1, 2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.first.expand(x.shape[0], -1, -1), x, self.get_buffer("last")], dim=1)
+
+
+def test_concat_with_constants() -> None:
+    op = only(trace(ClassToken().to("meta"), ((1, 3, 4),)))
+    shapes, weights = ((1, 3, 4), (1, 6, 4)), ((1, 1, 4), (1, 2, 4))
+    attributes = (("axis", 1), ("constants", (0, 2)))
+    assert op == Op("concat", (0,), (1,), shapes, weights, attributes, parameters=4)
+    assert op.costs()["weight_bytes"] == 4 * 12
+    assert op.costs()["activation_bytes"] == 4 * (12 + 24)
+
+
+@pytest.mark.parametrize("index", [1, -2])
+def test_select_reads_one_entry(index: int) -> None:
+    op = only(traced(lambda x, _: x[:, index], (2, 3, 4)))
+    assert op == Op("select", (0,), (1,), ((2, 3, 4), (2, 4)), (), (("axis", 1), ("index", 1)))
+    assert op.costs() == dict.fromkeys(op.costs(), 0) | {"kernels": 1, "activation_bytes": 4 * 2 * 8}
+
+
 def test_swapped_dimensions_are_transposed() -> None:
     op = only(traced(lambda x, _: x.transpose(-1, 1), (2, 3, 4, 5)))
     assert (op.kind, op.attributes, op.output_shape) == ("transpose", (("order", (0, 3, 2, 1)),), (2, 5, 4, 3))
@@ -95,7 +123,9 @@ def test_swapped_dimensions_are_transposed() -> None:
     [
         (lambda x, constant: torch.bmm(x, constant), (2, 4, 3), "of which one is a constant"),
         (lambda x, constant: torch.bmm(constant, x), (2, 4, 3), "of which one is a constant"),
-        (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation with a constant"),
+        (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation of a batch with a constant"),
+        (lambda x, _: x[1], (2, 3, 4), "an entry of a batch"),
+        (lambda x, constant: x + constant[:, 1], (2, 4), "or of a constant"),
     ],
 )
 def test_constants_where_activations_are_expected_raise(

@@ -32,6 +32,10 @@ class History:
     values: NDArray[np.float64]
     others: Codes
 
+    def first(self, n: int) -> History:
+        """The first `n` evaluated networks, as if there were nothing else."""
+        return History(self.codes[:n], self.values[:n], self.others[:0])
+
     @property
     def seen(self) -> set[bytes]:
         """All rows that may not be proposed again."""

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.acquisition import Beliefs, improvement
-from nas.search.pareto import layers, nondominated
 from nas.search.problem import Problem
 from nas.search.samplers.batch import Batch, BatchSampler, History
+from nas.search.samplers.lessons import Lessons
 from nas.search.samplers.screening import Screened, Screening
+from nas.search.surrogates.choice import DEFAULT, SURROGATES, Kind, chosen
 from nas.search.surrogates.descriptors import Described, Descriptors
-from nas.search.surrogates.gaussian_process import GaussianProcess
-from nas.search.surrogates.warping import Warping
-from search_spaces.space import Codes
+from search_spaces.space import Codes, nearest
 
 Values = NDArray[np.float64]
 
-#: Evaluated networks that the surrogates learn from: the best ones; more take more time and bring nothing measurable.
-LEARNED = 600
+#: The option that leaves the choice of the surrogate to what was evaluated; it is made anew after so many more networks,
+#: the first time after so many.
+CHOSEN, EVERY, FIRST = "chosen", 100, 200
 
 #: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
 FINALISTS, STRIDE = 100, 16
-
 
 #: By which share of its range the worst value that counts of a cheap objective is worse than all: so that the most
 #: expensive network can add something too.
@@ -35,10 +34,10 @@ MARGIN = 0.01
 class ScreenedSampler(BatchSampler):
     """Surrogate-assisted multi-objective search.
 
-    After a few random networks, each batch is chosen thus: a Gaussian process learns every expensive objective from the
+    After a few random networks, each batch is chosen thus: a surrogate learns every expensive objective from the
     evaluated networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
-    candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those before
-    it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
+    candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those
+    before it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
     part of the front matters; without them it is what is better than the median of the random networks (all that is
     no worse than the present front, where several objectives are expensive).
 
@@ -47,13 +46,24 @@ class ScreenedSampler(BatchSampler):
         seed: of all random draws.
         batch_size: networks of a batch.
         initial: random networks before the first batch that is screened.
+        surrogate: `gaussian_process`, `ridge_ensemble`, `random_forest`; or `chosen`: for each objective the one of the
+            highest cross-validated likelihood, a Gaussian process in case of doubt.
     """
 
-    def __init__(self, problem: Problem, seed: int, batch_size: int = 10, initial: int = 10) -> None:
+    def __init__(
+        self, problem: Problem, seed: int, batch_size: int = 10, initial: int = 10, surrogate: str = CHOSEN
+    ) -> None:
         super().__init__(problem, seed, batch_size)
         if initial < 2:
             raise ValueError(f"initial is {initial}: the surrogates need at least 2 networks to begin with")
-        self.initial = initial
+        known = [CHOSEN, *SURROGATES]
+        if surrogate not in known:
+            raise ValueError(
+                f"there is no surrogate {surrogate!r}{nearest(surrogate, known)}; it is {', '.join(known)}"
+            )
+        self.initial, self.surrogate = initial, surrogate
+        self._expensive = sum(metric.values is None for metric in problem.objectives)
+        self._choice: tuple[bytes, Sequence[Kind]] = b"", []
         self._describe = Descriptors(problem.space)
         self._screening = Screening(problem, self._describe)
 
@@ -62,47 +72,42 @@ class ScreenedSampler(BatchSampler):
         if len(history.codes) < self.initial:
             codes = self.repaired(self.space.random_codes(n, rng), history.seen, rng)
             return Batch(codes, [{"source": "random"} for _ in codes])
-        search = _Search(self.problem, history, self._describe, self._goals(history))
-        found = self._screening(search.believe, search.known, history.seen, rng)
+        lessons = Lessons(self.problem, history, self.initial)
+        search = _Search(self.problem, lessons, self._describe(lessons.known), self._kinds(history))
+        found = self._screening(search.believe, lessons.known, history.seen, rng)
         if len(found.codes) == 0:
-            codes = self.repaired(search.known[:n], history.seen, rng)
+            codes = self.repaired(lessons.known[:n], history.seen, rng)
             return Batch(codes, [{"source": "neighbour"} for _ in codes])
         return search.chosen(found, n)
 
-    def _goals(self, history: History) -> Values:
-        """The worst value of each objective, to be minimised, that matters: its limit. Without one it is the median of
-        the first networks if everything else is cheap, otherwise the worst value of the present front."""
-        losses = history.values * self.problem.signs
-        alone = sum(metric.values is None for metric in self.problem.objectives) == 1
-        goals = np.median(losses[: self.initial], axis=0) if alone else losses[nondominated(losses)].max(axis=0)
-        names = [metric.name for metric in self.problem.objectives]
-        for limit in self.problem.goals:
-            if limit.metric in names:
-                column = names.index(limit.metric)
-                if limit.sign == self.problem.signs[column]:
-                    goals[column] = limit.value * limit.sign
-        return goals
+    def _kinds(self, history: History) -> Sequence[Kind]:
+        """The surrogate of each expensive objective.
+
+        It depends on the first networks alone, whose number is a multiple of `EVERY`, so that the choice is made seldom
+        and a resumed search makes the same one; that of the last time is kept.
+        """
+        if self.surrogate != CHOSEN:
+            return [SURROGATES[self.surrogate]] * self._expensive
+        first = history.first(len(history.codes) // EVERY * EVERY)
+        if len(first.codes) < FIRST:
+            return [DEFAULT] * self._expensive
+        key = first.codes.tobytes() + first.values.tobytes()
+        if key != self._choice[0]:
+            lessons = Lessons(self.problem, first, self.initial)
+            known = self._describe(lessons.known)
+            self._choice = key, [chosen(known, losses, lessons.rows) for losses in lessons.targets]
+        return self._choice[1]
 
 
 class _Search:
-    """One batch: what was learned, and what would be gained.
+    """One batch: what was learned, and what would be gained. Objectives are those of `Lessons`."""
 
-    All objectives are to be minimised, the expensive ones are warped and come first.
-    """
-
-    def __init__(self, problem: Problem, history: History, describe: Descriptors, goals: Values) -> None:
+    def __init__(self, problem: Problem, lessons: Lessons, known: Described, kinds: Sequence[Kind]) -> None:
         self._problem = problem
-        self._order = sorted(range(len(goals)), key=lambda column: problem.objectives[column].values is not None)
-        self._expensive = [column for column in self._order if problem.objectives[column].values is None]
-        losses = history.values * problem.signs
-        self._warpings = {column: Warping.of(losses[:, column], goals[column]) for column in self._expensive}
-        for column, warping in self._warpings.items():
-            losses[:, column] = warping(losses[:, column])
-        self._losses = losses[:, self._order]
-        rows = np.argsort(layers(self._losses, LEARNED), kind="stable")[:LEARNED]
-        self.known = history.codes[rows]
-        described = describe(self.known)
-        self._models = [GaussianProcess(described, self._losses[rows, i]) for i in range(len(self._expensive))]
+        self._order, self._warpings, self._losses = lessons.order, lessons.warpings, lessons.losses
+        self._models = [kind(known, losses) for kind, losses in zip(kinds, lessons.targets, strict=True)]
+        names = [problem.objectives[column].name for column in self._order]
+        self._surrogates = {name: kind.name for name, kind in zip(names, kinds, strict=False)}
 
     def believe(self, codes: Codes, described: Described) -> Beliefs:
         """What the surrogates, and the cheap metrics, say of canonical codes."""
@@ -122,7 +127,7 @@ class _Search:
 
     def chosen(self, found: Screened, n: int) -> Batch:
         """The `n` candidates that together add most."""
-        gain = improvement(self._losses, *self._box(found.beliefs), len(self._expensive))
+        gain = improvement(self._losses, *self._box(found.beliefs), len(self._models))
         coarse = gain.expected(found.beliefs, STRIDE)
         finalists = found.take(np.argsort(-coarse, kind="stable")[:FINALISTS])
         joints = [model.joint(finalists.described)[1] for model in self._models]
@@ -145,7 +150,7 @@ class _Search:
         points = np.concatenate([self._losses, candidates.mean])
         span = np.ptp(points, axis=0)
         reference = points.max(0) + MARGIN * np.where(span > 0, span, 1.0)
-        reference[: len(self._expensive)] = [self._warpings[column].bound for column in self._expensive]
+        reference[: len(self._models)] = [warping.bound for warping in self._warpings.values()]
         return reference, np.minimum(points.min(0), (candidates.mean - 2 * candidates.deviation).min(0))
 
     def _reason(self, beliefs: Beliefs, pick: int, gain: float, screened: int) -> dict[str, Any]:
@@ -159,7 +164,14 @@ class _Search:
                 around = self._warpings[column].inverse(np.array([mean - spread, mean, mean + spread]))
                 predicted[name] = float(around[1] * sign)
                 deviation[name] = float(around[2] - around[0]) / 2
-        return {"source": "screened", "predicted": predicted, "deviation": deviation, "gain": gain, "among": screened}
+        return {
+            "source": "screened",
+            "surrogates": self._surrogates,
+            "predicted": predicted,
+            "deviation": deviation,
+            "gain": gain,
+            "among": screened,
+        }
 
 
 def _conditioned(joint: Values, pick: int) -> Values:

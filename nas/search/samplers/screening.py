@@ -98,7 +98,7 @@ class Screening:
             seen.update(_keys(children))
             described = self.describe(children)
             found.append(Screened(children, described, believe(children, described)))
-            parents = self._parents(Screened.joined(found), good, rng.uniform(0.0, 2.0))
+            parents = self._parents(found, good, rng.uniform(0.0, 2.0))
         return Screened.joined(found)
 
     def _children(self, parents: Codes, rng: np.random.Generator) -> Codes:
@@ -110,11 +110,11 @@ class Screening:
         mutated = self.space.mutate(children, min(1.0, steps), rng)
         return np.concatenate([mutated, self.space.random_codes(CHILDREN // 6, rng)])
 
-    def _parents(self, pool: Screened, good: Codes, optimism: float) -> Codes:
+    def _parents(self, found: Sequence[Screened], good: Codes, optimism: float) -> Codes:
         """The first layers of the candidates so far, and what was evaluated."""
-        hoped = pool.beliefs.mean - optimism * pool.beliefs.deviation
+        hoped = np.concatenate([part.beliefs.mean - optimism * part.beliefs.deviation for part in found])
         best = np.argsort(layers(hoped, PARENTS), kind="stable")[:PARENTS]
-        return np.concatenate([good[: PARENTS // 3], pool.codes[best]])
+        return np.concatenate([good[: PARENTS // 3], np.concatenate([part.codes for part in found])[best]])
 
 
 def _keys(codes: Codes) -> list[bytes]:

@@ -58,30 +58,32 @@ class Descriptors:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self._offsets, self._embedding, self._kinds = _tables(space)
+        self._offsets, self._embedding, self._kinds, self._owners = _tables(space)
         sample = space.random_codes(SCALE_SAMPLES, np.random.default_rng(0))
         self._floor = np.maximum(self._costs(sample).mean(0) * 1e-3, 1e-12)
-        self._scales = [(raw.mean(0), _spread(raw)) for raw in (self._counts(sample).astype(float), self._sums(sample))]
+        counts = self._counts(self._rows(sample)).astype(float)
+        self._scales = [(raw.mean(0), _spread(raw)) for raw in (counts, self._sums(sample))]
 
     def __call__(self, codes: Codes) -> Described:
         """Describe canonical codes, shape (n, choices)."""
+        rows = self._rows(codes)
+        raws = self._counts(rows), self._sums(codes)
         scaled = [
             ((raw - mean) / spread)[:, np.isfinite(spread)] / np.sqrt(max(1, np.isfinite(spread).sum()))
-            for raw, (mean, spread) in zip((self._counts(codes), self._sums(codes)), self._scales, strict=True)
+            for raw, (mean, spread) in zip(raws, self._scales, strict=True)
         ]
-        groups = (self._one_hot(codes) @ self._embedding, *scaled)
-        return Described(tuple(np.ascontiguousarray(group, dtype=np.float32) for group in groups))
+        embedded = self._embedding[rows[:, self._owners], np.arange(len(self._owners))]
+        return Described(tuple(np.ascontiguousarray(group, dtype=np.float32) for group in (embedded, *scaled)))
 
-    def _one_hot(self, codes: Codes) -> Floats:
-        """A column for each option of each choice, and one for that it has no effect."""
+    def _rows(self, codes: Codes) -> NDArray[np.int64]:
+        """Which row of the tables each choice has: that of its option, or the one for that it has no effect."""
         active = self.space.active(codes)
-        columns = self._offsets[:-1] + np.where(active, codes, np.diff(self._offsets) - 1)
-        one_hot = np.zeros((len(codes), self._offsets[-1]), dtype=np.float32)
-        np.put_along_axis(one_hot, columns, 1.0, axis=1)
-        return one_hot
+        return np.asarray(self._offsets[:-1] + np.where(active, codes, np.diff(self._offsets) - 1))
 
-    def _counts(self, codes: Codes) -> Floats:
-        return self._one_hot(codes) @ self._kinds
+    def _counts(self, rows: NDArray[np.int64]) -> Floats:
+        one_hot = np.zeros((len(rows), self._offsets[-1]), dtype=np.float32)
+        np.put_along_axis(one_hot, rows, 1.0, axis=1)
+        return one_hot @ self._kinds
 
     def _costs(self, codes: Codes) -> NDArray[np.float64]:
         phases = self.space.phases
@@ -104,10 +106,11 @@ def _spread(raw: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(spread > 1e-9 * (1 + np.abs(raw).max(0)), spread, np.inf)
 
 
-def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Where the one-hot columns of each choice begin; what they are multiplied with for the first group and the second.
+def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.intp]]:
+    """Where the one-hot columns of each choice begin; what they are multiplied with for the first group and the second;
+    the choice that decides each column of the first one.
 
-    Shapes (choices + 1,), (one-hot columns, columns of the group).
+    Shapes (choices + 1,), (one-hot columns, columns of the group), (columns of the first group,).
     """
     sizes = [len(choice.options) + 1 for choice in space.choices]
     blocks = [_embedding(choice) for choice in space.choices]
@@ -119,7 +122,8 @@ def _tables(space: SearchSpace) -> tuple[NDArray[np.int64], Floats, Floats]:
     for choice, offset in zip(space.choices, offsets, strict=False):
         options = np.arange(len(choice.options))
         counts[offset + options, starts[choice.options] + options] = 1.0
-    return offsets, (block_diag(*blocks) / np.sqrt(2 * varying)).astype(np.float32), counts
+    owners = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
+    return offsets, (block_diag(*blocks) / np.sqrt(2 * varying)).astype(np.float32), counts, owners
 
 
 def _embedding(choice: Choice) -> NDArray[np.float64]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from nas.search.surrogates.descriptors import Described
-
-Values = NDArray[np.float64]
+from nas.search.surrogates.surrogate import Surrogate, Values, standardised
 
 #: What the hyper-parameters may be: decay of the covariance with the squared distance in each group, its share beside
 #: that of the choices, and the variance of the noise.
@@ -67,12 +68,21 @@ class Covariance:
 
     def between(self, a: Described, b: Described) -> NDArray[np.float32]:
         """Covariance without noise, shape (len(a), len(b))."""
-        total = np.zeros((len(a), len(b)), dtype=np.float32)
-        for group, (rate, amplitude) in enumerate(zip(self.rates, self.amplitudes, strict=True)):
-            distance = squared_distances(a.groups[group], b.groups[group])
-            distance *= -RATES[group][rate]
-            total += np.float32(amplitude) * np.exp(distance, out=distance)
+        total = self._of_group(0, a, b)
+        for group in range(1, len(self.rates)):
+            total += self._of_group(group, a, b)
         return total
+
+    def _of_group(self, group: int, a: Described, b: Described) -> NDArray[np.float32]:
+        amplitude = np.float32(self.amplitudes[group])
+        if a.groups[group].shape[1] == 0:  # all are at the same place
+            return np.full((len(a), len(b)), amplitude)
+        covariance = squared_distances(a.groups[group], b.groups[group])
+        covariance *= -RATES[group][self.rates[group]]
+        np.exp(covariance, out=covariance)
+        if amplitude != 1:
+            covariance *= amplitude
+        return covariance
 
 
 def _steps(position: int, length: int) -> list[int]:
@@ -88,7 +98,7 @@ def squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray
     return distances
 
 
-class GaussianProcess:
+class GaussianProcess(Surrogate):
     """Prediction with uncertainty; the covariance is the sum of one for each group of `Descriptors`.
 
     Noise is what the descriptors do not tell of a network. It belongs to the network, an evaluation repeats it, and it
@@ -97,16 +107,13 @@ class GaussianProcess:
     Its hyper-parameters are those of the highest marginal likelihood times prior that climbing from the middle of small lists of
     values reaches (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1); the overall
     variance is the best one for each, in closed form.
-
-    Args:
-        known: evaluated networks, at least 2, those first that the ones to predict are like.
-        values: of the objective, shape (n,), finite.
     """
+
+    name: ClassVar[str] = "gaussian_process"
 
     def __init__(self, known: Described, values: Values) -> None:
         self._known = known
-        self._mean, self._scale = float(values.mean()), float(values.std()) or 1.0
-        standard = (values - self._mean) / self._scale
+        standard, self._mean, self._scale = standardised(values)
         rows = np.arange(len(known)) if len(known) <= COMPARED else np.arange(COMPARED) * len(known) // COMPARED
         self.covariance = _climb(known.take(rows), standard[rows])
         self._fit = _fitted(self.covariance.between(known, known).astype(float), self.covariance.noise, standard)
@@ -149,6 +156,7 @@ class _Fit:
 
 def _climb(known: Described, values: Values) -> Covariance:
     """The covariance of which no neighbour has a higher likelihood times prior."""
+    distances = [squared_distances(group, group) for group in known.groups]
     parts: dict[tuple[int, int], NDArray[np.float32]] = {}
     tried: dict[Covariance, float] = {}
 
@@ -157,8 +165,7 @@ def _climb(known: Described, values: Values) -> Covariance:
             total = np.zeros((len(known), len(known)))
             for group, (rate, amplitude) in enumerate(zip(covariance.rates, covariance.amplitudes, strict=True)):
                 if (group, rate) not in parts:
-                    distance = squared_distances(known.groups[group], known.groups[group])
-                    parts[group, rate] = np.exp(-RATES[group][rate] * distance)
+                    parts[group, rate] = np.exp(-RATES[group][rate] * distances[group])
                 total += amplitude * parts[group, rate]
             tried[covariance] = _fitted(total, covariance.noise, values).likelihood + covariance.log_prior
         return tried[covariance]
@@ -173,12 +180,12 @@ def _climb(known: Described, values: Values) -> Covariance:
 
 
 def _fitted(covariance: Values, noise: int, values: Values) -> _Fit:
+    """The fit to `values`, shape (n,); the noise is added to the covariance, shape (n, n), in place."""
     n = len(values)
-    covariance = covariance + NOISES[noise] * np.eye(n)
-    try:
-        factor = cholesky(covariance, lower=True, check_finite=False)
-    except LinAlgError:
+    covariance.flat[:: n + 1] += NOISES[noise]
+    factor, failed = dpotrf(covariance, lower=1, clean=1)  # `cholesky` and `cho_solve` take longer to call than to run
+    if failed:
         return _Fit(np.eye(n), np.zeros(n), 1.0, -np.inf)
-    weights = cho_solve((factor, True), values, check_finite=False)
+    weights, _ = dpotrs(factor, values, lower=1)
     variance = max(float(values @ weights) / n, 1e-12)
     return _Fit(factor, weights, variance, float(-0.5 * n * np.log(variance) - np.log(np.diag(factor)).sum()))

@@ -10,8 +10,10 @@ from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.options import check_name, check_options
 from nas.training.strategies.attentive import Attentive
+from nas.training.strategies.fbnet import FBNet
 from nas.training.strategies.largest_first import LargestFirst
 from nas.training.strategies.progressive_shrinking import ProgressiveShrinking
+from nas.training.strategies.proxylessnas import ProxylessNAS
 from nas.training.strategies.sandwich import Sandwich
 from nas.training.strategies.single_path import SinglePath
 from nas.training.strategy import Strategy
@@ -24,6 +26,8 @@ STRATEGIES: Mapping[str, Callable[..., Strategy[Supernet]]] = MappingProxyType(
         "single_path": SinglePath,
         "attentive": Attentive,
         "progressive_shrinking": ProgressiveShrinking,
+        "proxylessnas": ProxylessNAS,
+        "fbnet": FBNet,
     }
 )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.training.strategy import Step, Strategy
+from nas.training.strategy import Cost, Step, Strategy
+from search_spaces import SearchSpace
 from search_spaces.reordering import Reordering
+from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
 
 
@@ -25,6 +27,19 @@ class LargestFirst(Strategy[Supernet]):
 
     def __init__(self, then: Strategy[Supernet], steps: int) -> None:
         self.then, self.steps = then, steps
+
+    @property
+    def needs_costs(self) -> bool:
+        return self.then.needs_costs
+
+    def bind(self, costs: Mapping[str, Cost]) -> None:
+        self.then.bind(costs)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self.then.parameters()
+
+    def chosen(self, space: SearchSpace) -> Codes | None:
+        return self.then.chosen(space)
 
     def prepare(self, network: Supernet, step: Step) -> list[Reordering]:
         if step.number < self.steps:

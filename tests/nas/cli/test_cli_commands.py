@@ -76,6 +76,19 @@ def test_front_is_that_of_the_journal(finished: Path, command: Command) -> None:
     assert all(member["key"] in table.out for member in found.data["front"])
 
 
+def test_front_with_the_bound_of_the_additive_model(finished: Path, command: Command) -> None:
+    plain, found = command("front", finished, "--json").data, command("front", finished, "--json", "--bound").data
+    assert found["bound"]["objective"] == "accuracy"
+    assert (found["bound"]["costs"], found["bound"]["fitted_networks"]) == (["latency_ms.local"], 12)
+    bounds = [member.pop("bound") for member in found["front"]]
+    modelled = [member.pop("modelled") for member in found["front"]]
+    assert found["front"] == plain["front"]
+    assert all(bound >= value - 1e-6 for bound, value in zip(bounds, modelled, strict=True))
+    table = command("front", finished, "--bound").out
+    assert all(f"{bound:.2%}"[:-1] in table for bound in bounds)
+    assert "not of the truth" in " ".join(table.split())
+
+
 def test_export_picks_what_brute_force_picks(finished: Path, command: Command, tmp_path: Path) -> None:
     kept = [trial for trial in journal(finished) if trial["feasible"]]
     floor = sorted(trial["macs_m"] for trial in kept)[len(kept) // 2]

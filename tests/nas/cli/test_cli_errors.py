@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,12 @@ def test_wrong_training_is_told_before_any_work(
 def test_wrong_arguments(command: Command, tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     assert_refused(command(*arguments), sentence)
     assert not list(tmp_path.iterdir())
+
+
+def test_bound_without_evaluations(finished: Path, command: Command, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "study.journal").unlink()
+    assert_refused(command("front", "run", "--bound"), "and there are 0: let 'nas search' evaluate more")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from nas.report.tables import front_table, network_table, proposals_table, verif
 from search_spaces import SearchSpace
 
 
-def text(table: Table) -> str:
-    console = Console(width=80, color_system=None)
+def text(table: Table, width: int = 80) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -74,3 +74,6 @@ def test_proposals_table_says_what_was_expected_and_what_was_found(run: ReportDa
     assert f"{100 * best.metrics['accuracy']:.2f}" in shown
     assert "4,321" in shown.replace("\n", " ")
     assert shown.count("not said") == len(others)
+    named = replace(best, proposal={**proposal, "surrogates": {"accuracy": "random_forest", "loss": "ridge_ensemble"}})
+    wide = text(proposals_table(replace(run, evaluations=(named, *rest))), width=160)
+    assert "screened: the best of 4,321 candidates by random forest and ridge ensemble" in wide

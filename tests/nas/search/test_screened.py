@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 import search_spaces
@@ -15,10 +16,11 @@ from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric
 from nas.search.pareto import hypervolume
 from nas.search.problem import Problem, Violation
-from nas.search.samplers import make_sampler
+from nas.search.samplers import make_sampler, screened
 from nas.search.samplers.batch import Batch, History
 from nas.search.samplers.screened import ScreenedSampler
-from nas.search.surrogates.descriptors import Descriptors
+from nas.search.surrogates.choice import SURROGATES, Kind, chosen
+from nas.search.surrogates.descriptors import Described, Descriptors
 from nas.search.surrogates.gaussian_process import GaussianProcess
 from nas.search.surrogates.warping import Warping
 from nas.testing.samplers import BatchSamplerContract
@@ -42,8 +44,38 @@ class TestScreenedFromTheBeginning(BatchSamplerContract):
     missed = 0.4
 
 
-def sampler(problem: Problem, initial: int = 20) -> ScreenedSampler:
-    made = make_sampler("screened", {"initial": initial}, problem, 0)
+class TestScreenedByForest(BatchSamplerContract):
+    sampler = "screened"
+    options = MappingProxyType({"surrogate": "random_forest"})
+    missed = 0.8
+
+
+class TestScreenedByRidge(BatchSamplerContract):
+    sampler = "screened"
+    options = MappingProxyType({"surrogate": "ridge_ensemble"})
+    missed = 0.6
+
+
+class TestScreenedChoosingOften(BatchSamplerContract):
+    """Searches of a few dozen networks in which surrogates change."""
+
+    sampler = "screened"
+    missed = 0.6
+
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(screened, "EVERY", 7)
+        monkeypatch.setattr(screened, "FIRST", 14)
+        monkeypatch.setattr(screened, "chosen", by_content)
+
+
+def by_content(known: Described, values: Values, order: NDArray[np.intp]) -> Kind:
+    """Each in turn, by the number of networks and what they are."""
+    return list(SURROGATES.values())[int(len(known) / 7 + np.abs(values).sum() * 1e6) % 3]
+
+
+def sampler(problem: Problem, initial: int = 20, surrogate: str = "chosen") -> ScreenedSampler:
+    made = make_sampler("screened", {"initial": initial, "surrogate": surrogate}, problem, 0)
     assert isinstance(made, ScreenedSampler)
     return made
 
@@ -223,3 +255,77 @@ def test_goals_say_what_matters(goal: Limit) -> None:
 def test_too_few_networks_to_begin_with() -> None:
     with pytest.raises(UsageError, match="initial is 1"):
         sampler(Problem(SPACE, TRUTH.metrics(2), anything), 1)
+
+
+def test_a_surrogate_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="no surrogate 'random_forrest'"):
+        sampler(Problem(SPACE, TRUTH.metrics(2), anything), surrogate="random_forrest")
+
+
+# -------------------------------------------------------------------- surrogates
+
+
+def stepped(codes: Codes) -> Values:
+    """Something of which a forest is the best model, and a sum."""
+    a, b, c = (codes[:, column] for column in (2, 9, 17))
+    gain = np.where(a < 2, np.where(b < 2, 0.0, 5.0), np.where(c < 2, 9.0, 2.0))
+    return np.stack([gain, MadeUp(MANY).cost(codes)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def both_expensive() -> tuple[Problem, History]:
+    both = ACCURACY, Metric("cost", "minimize", "", None)
+    problem = Problem(MANY, both, anything)
+    return problem, history(problem, 230, stepped)
+
+
+def surrogates(batch: Batch) -> dict[str, str]:
+    (named,) = {tuple(reason["surrogates"].items()) for reason in batch.reasons}
+    return dict(named)
+
+
+def test_each_objective_has_the_surrogate_that_fits_it(both_expensive: tuple[Problem, History]) -> None:
+    problem, past = both_expensive
+    named = surrogates(next_batch(problem, past))
+    assert named["accuracy"] == "random_forest"
+    assert named["cost"] in {"gaussian_process", "ridge_ensemble"}
+    assert set(surrogates(next_batch(problem, past.first(199))).values()) == {"gaussian_process"}
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_it_may_be_asked_for(both_expensive: tuple[Problem, History], name: str) -> None:
+    problem, past = both_expensive
+    batch = sampler(problem, surrogate=name).batch(past.first(60), 5, np.random.default_rng(0))
+    assert surrogates(batch) == {"accuracy": name, "cost": name}
+
+
+def test_cheap_objectives_have_none() -> None:
+    problem = Problem(MANY, MadeUp(MANY).metrics(2), anything)
+    past = history(problem, 40, stepped)
+    assert list(surrogates(next_batch(problem, past))) == [ACCURACY.name]
+
+
+def test_the_choice_is_made_by_the_first_networks_alone(
+    both_expensive: tuple[Problem, History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all histories that begin with the same 200; a sampler that has seen others, more or fewer, agrees with a new
+    one."""
+    problem, past = both_expensive
+    calls = []
+
+    def counted(known: Described, values: Values, order: NDArray[np.intp]) -> Kind:
+        calls.append(len(known))
+        return chosen(known, values, order)
+
+    monkeypatch.setattr(screened, "chosen", counted)
+    used = sampler(problem)
+    batches = {n: used.batch(past.first(n), 3, np.random.default_rng(n)) for n in (230, 200, 210)}
+    assert calls == [200, 200]  # one by objective
+    other = History(past.codes[::-1].copy(), past.values[::-1].copy(), past.others)
+    changed = used.batch(other, 3, np.random.default_rng(0))
+    assert len(calls) == 4
+    for n, batch in batches.items():
+        again = sampler(problem).batch(past.first(n), 3, np.random.default_rng(n))
+        np.testing.assert_array_equal(batch.codes, again.codes)
+        assert batch.reasons == again.reasons == used.batch(past.first(n), 3, np.random.default_rng(n)).reasons
+    assert changed.reasons == sampler(problem).batch(other, 3, np.random.default_rng(0)).reasons

@@ -121,7 +121,7 @@ def test_gradients_are_the_mean_of_those_of_the_parts(tmp_path: Path, task: Imag
         network = small_space().build_supernet().train()
         Sandwich(1).step(network, *share, Step(0, 1, np.random.default_rng(0), task.loss))
         if processes:
-            processes.average_gradients(network)
+            processes.average_gradients(network.parameters())
         return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
     def work(processes: Processes) -> dict[str, Tensor]:
