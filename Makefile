@@ -8,9 +8,10 @@ INSTALLED := $(VENV)/.installed
 
 setup: $(INSTALLED)
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt tests/oracles.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dashboard,tensorboard,datasets,webdataset,parquet,runtimes,ray,postgresql,test,lint]'
+	$(BIN)/pip install --quiet --no-deps --requirement tests/oracles.txt
 	touch $@
 
 demo: setup

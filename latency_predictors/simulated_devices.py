@@ -21,7 +21,7 @@ CLASSES = {
     "compute": ("conv", "conv_transpose", "linear", "matmul"),
     "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu", "exp", "softplus"),
     "elementwise": ("add", "sub", "mul", "zero", "batch_norm", "layer_norm", "group_norm", "softmax"),
-    "pooling": ("mean", "average_pool"),
+    "pooling": ("mean", "average_pool", "max_pool"),
     "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}

@@ -35,6 +35,9 @@ _BUILDERS = {
     "mobilenetv3-large": "search_spaces.convnet.mobilenet:mobilenetv3_large",
     "mobilenetv3-small": "search_spaces.convnet.mobilenet:mobilenetv3_small",
     "nasbench201": "search_spaces.tabular.nasbench201:nasbench201",
+    "ofa-mobilenetv3": "search_spaces.convnet.ofa_mobilenetv3:ofa_mobilenetv3",
+    "ofa-proxyless": "search_spaces.convnet.ofa_proxyless:ofa_proxyless",
+    "ofa-resnet50": "search_spaces.convnet.ofa_resnet50:ofa_resnet50",
     "proxylessnas": "search_spaces.convnet.proxylessnas:proxylessnas",
     "vit": "search_spaces.vit.space:vit",
 }

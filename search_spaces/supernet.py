@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.copies import copy_structure
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers, copy_active
 from search_spaces.pretrained import Loaded, load
 from search_spaces.reordering import Reordering
@@ -85,7 +85,7 @@ class Supernet(nn.Module):
         self.activate(architecture)
         network = nn.Sequential()
         for module, (name, variant) in zip(self._active, self.space.variants(architecture).items(), strict=True):
-            static = deepcopy(self.space.skeleton(variant.spec))
+            static = copy_structure(self.space.skeleton(variant.spec))
             copy_active(module, static)
             network.add_module(name, static)
         return network.train(self.training)

@@ -210,15 +210,18 @@ class _Recorder(TorchDispatchMode):
         names = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
         given = {"padding": (0, 0), "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
         given |= dict(zip(names, args[1:], strict=False))
-        if given["ceil_mode"] or given["divisor_override"] is not None:
-            raise UnknownOperator("average pooling with ceil_mode or divisor_override is not supported")
-        attributes: tuple[tuple[str, Attribute], ...] = (
-            ("kernel", _pair(given["kernel"])),
-            ("stride", _pair(given.get("stride") or given["kernel"])),
-            ("padding", _pair(given["padding"])),
-            ("count_include_pad", bool(given["count_include_pad"])),
-        )
-        self._append("average_pool", args[:1], output, attributes)
+        if given["divisor_override"] is not None:
+            raise UnknownOperator("average pooling with divisor_override is not supported")
+        window = _window(given, args[0], output)
+        counted = ("count_include_pad", bool(given["count_include_pad"]))
+        self._append("average_pool", args[:1], output, (*window[:3], counted, *window[3:]))
+
+    def max_pool(self, args: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        names = ("kernel", "stride", "padding", "dilation", "ceil_mode")
+        given = {"padding": (0, 0), "dilation": (1, 1), "ceil_mode": False} | dict(zip(names, args[1:], strict=False))
+        if _pair(given["dilation"]) != (1, 1):
+            raise UnknownOperator("max pooling with dilation is not supported")
+        self._append("max_pool", args[:1], outputs[0], _window(given, args[0], outputs[0]))
 
     def transpose(self, args: tuple[Any, ...], output: Tensor) -> None:
         source, order = args
@@ -342,6 +345,16 @@ class _Recorder(TorchDispatchMode):
         self.number[id(output)] = number
 
 
+def _window(given: Mapping[str, Any], source: Tensor, output: Tensor) -> tuple[tuple[str, Attribute], ...]:
+    """Attributes of a pooling; `ceil_mode` is one only where windows reach beyond the padded image."""
+    kernel, padding = _pair(given["kernel"]), _pair(given["padding"])
+    stride = _pair(given.get("stride") or given["kernel"])
+    attributes = (("kernel", kernel), ("stride", stride), ("padding", padding))
+    sizes = zip(source.shape[2:], output.shape[2:], kernel, stride, padding, strict=True)
+    beyond = any((after - 1) * step + width > before + 2 * pad for before, after, width, step, pad in sizes)
+    return (*attributes, ("ceil_mode", True)) if beyond else attributes
+
+
 def _pair(sizes: Any) -> tuple[int, int]:
     height, *width = sizes
     return int(height), int(width[0] if width else height)
@@ -363,12 +376,13 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-_HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Tensor], None]] = {
+_HANDLERS: dict[Any, Callable[[_Recorder, tuple[Any, ...], Any], None]] = {
     aten.convolution.default: _Recorder.convolution,
     aten.addmm.default: _Recorder.linear,
     aten.mm.default: _Recorder.linear,
     aten.mean.dim: _Recorder.mean,
     aten.avg_pool2d.default: _Recorder.average_pool,
+    aten.max_pool2d_with_indices.default: _Recorder.max_pool,
     aten.permute.default: _Recorder.transpose,
     aten.transpose.int: _Recorder.swap,
     aten.bmm.default: _Recorder.matmul,

@@ -114,8 +114,8 @@ _OFA_COLUMNS = ("ks", "e", "d", "r")
 CHECKS: dict[str, tuple[str, Counted | Averaged]] = {
     "nasbench201": ("nasbench201", Counted(("ops",), lambda _, table: nasbench201.codes_of(table["ops"].to_pylist()))),
     "fbnet": ("fbnet", Counted(("ops",), lambda _, table: fbnet.codes_of(table["ops"].to_pylist()))),
-    "ofa_mobilenetv3": ("mobilenetv3", Counted(_OFA_COLUMNS, _ofa, macs_m="macs_w10_m", params_m=None)),
-    "ofa_mobilenetv3_w1.0_accuracy": ("mobilenetv3", Counted(_OFA_COLUMNS, _ofa)),
+    "ofa_mobilenetv3": ("ofa-mobilenetv3", Counted(_OFA_COLUMNS, _ofa, macs_m="macs_w10_m", params_m=None)),
+    "ofa_mobilenetv3_w1.0_accuracy": ("ofa-mobilenetv3", Counted(_OFA_COLUMNS, _ofa)),
     "accel_nasbench_mnasnet": (
         "accel-nasbench",
         Counted(

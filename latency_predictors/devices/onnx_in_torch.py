@@ -165,19 +165,34 @@ def _reduce_mean(node: _Node) -> Function:
     return lambda x: x.mean(dims, keepdim)
 
 
-def _average_pool(node: _Node) -> Function:
-    node.need(auto_pad="NOTSET", ceil_mode=0, dilations=[1, 1])
+def _window(node: _Node) -> dict[str, Any]:
+    """What torch's poolings take of the attributes of ONNX's."""
+    node.need(auto_pad="NOTSET", dilations=[1, 1])
     window = tuple(node.attributes["kernel_shape"])
     if len(window) != 2:
         raise ValueError(
-            f"torch cannot run the model: operator AveragePool over {len(window)} dimensions has no translation"
+            f"torch cannot run the model: operator {node.kind} over {len(window)} dimensions has no translation"
         )
     top, left, bottom, right = node.attributes.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right):
-        raise ValueError("torch cannot run the model: operator AveragePool with uneven pads has no translation")
-    stride = tuple(node.attributes.get("strides", [1, 1]))
-    counted = bool(node.attributes.get("count_include_pad", 0))
-    return lambda x: functional.avg_pool2d(x, window, stride, (top, left), count_include_pad=counted)
+        raise ValueError(f"torch cannot run the model: operator {node.kind} with uneven pads has no translation")
+    return {
+        "kernel_size": window,
+        "stride": tuple(node.attributes.get("strides", [1, 1])),
+        "padding": (top, left),
+        "ceil_mode": bool(node.attributes.get("ceil_mode", 0)),
+    }
+
+
+def _average_pool(node: _Node) -> Function:
+    window, counted = _window(node), bool(node.attributes.get("count_include_pad", 0))
+    return lambda x: functional.avg_pool2d(x, **window, count_include_pad=counted)
+
+
+def _max_pool(node: _Node) -> Function:
+    node.need(storage_order=0)
+    window = _window(node)
+    return lambda x: functional.max_pool2d(x, **window)
 
 
 def _transpose(node: _Node) -> Function:
@@ -327,6 +342,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _plain(torch.matmul),
+    "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
     "Pad": _pad,
     "ReduceMean": _reduce_mean,

@@ -179,17 +179,20 @@ def _mean(graph: _Graph, op: Op) -> None:
     graph.node(op, "ReduceMean", graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
 
 
-def _average_pool(graph: _Graph, op: Op) -> None:
-    attributes = dict(op.attributes)
-    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
-    graph.node(
-        op,
-        "AveragePool",
-        kernel_shape=attributes["kernel"],
-        strides=attributes["stride"],
-        pads=(vertical, horizontal, vertical, horizontal),
-        count_include_pad=int(bool(attributes["count_include_pad"])),
-    )
+def _pool(kind: str) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        attributes = dict(op.attributes)
+        vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+        graph.node(
+            op,
+            kind,
+            kernel_shape=attributes["kernel"],
+            strides=attributes["stride"],
+            pads=(vertical, horizontal, vertical, horizontal),
+            **{name: int(bool(attributes[name])) for name in ("count_include_pad", "ceil_mode") if name in attributes},
+        )
+
+    return write
 
 
 def _layer_norm(graph: _Graph, op: Op) -> None:
@@ -322,7 +325,8 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "select": _select,
     "matmul": _matmul,
     "mean": _mean,
-    "average_pool": _average_pool,
+    "average_pool": _pool("AveragePool"),
+    "max_pool": _pool("MaxPool"),
     "reshape": _reshape,
     "transpose": _transpose,
     "slice": _slice,

@@ -43,6 +43,7 @@ class EveryOperator(nn.Module):
         z = functional.relu6(z) + functional.silu(self.depthwise(z))
         z = z * functional.hardsigmoid(z.mean((2, 3), keepdim=True))
         z = shuffled(z) + functional.avg_pool2d(z, 3, 1, 1, count_include_pad=False) + z * 0
+        z = z + functional.max_pool2d(z, 3, 1, 1)
         tokens = functional.gelu(self.tokens(self.pooled(z)))
         logits: Tensor = self.classifier(torch.sigmoid(tokens) * 0.9)  # the constant of timing graphs
         return logits

@@ -32,7 +32,13 @@ def activation_of(name: str) -> nn.Module:
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do)."""
+    """Round to a multiple of `divisor`, at most 10 % down (as MobileNet's authors do).
+
+    Raises:
+        ValueError: when `channels` is not positive.
+    """
+    if channels <= 0:
+        raise ValueError(f"a layer has a positive number of channels, not {channels}")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -109,6 +115,7 @@ class MBConv(Block):
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
         gate: of squeeze-excite, `hardsigmoid`, `sigmoid` or `relu_sigmoid`.
+        epsilon: of batch normalisation; by default that of `layers`.
     """
 
     def __init__(
@@ -123,8 +130,10 @@ class MBConv(Block):
         squeeze: int = 0,
         expand: bool = True,
         gate: str = "hardsigmoid",
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
+        layers = layers if epsilon is None else layers.adjusted(epsilon, layers.padding)
         self.stride = stride
         self.expand = layers.conv(in_channels, hidden) if expand else None
         self.expand_norm = layers.norm(hidden) if expand else None
@@ -212,9 +221,17 @@ class ConvNormAct(nn.Module):
     """Convolution, batch normalisation, activation."""
 
     def __init__(
-        self, layers: Layers, in_channels: int, out_channels: int, kernel: int, stride: int, activation: str
+        self,
+        layers: Layers,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int,
+        activation: str,
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
+        layers = layers if epsilon is None else layers.adjusted(epsilon, layers.padding)
         self.conv = layers.conv(in_channels, out_channels, kernel, stride)
         self.norm = layers.norm(out_channels)
         self.act = _ACTIVATIONS[activation]()
@@ -246,9 +263,10 @@ class Head(nn.Module):
         classes: int,
         activation: str,
         features_bias: bool = False,
+        epsilon: float | None = None,
     ) -> None:
         super().__init__()
-        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation)
+        self.expand = ConvNormAct(layers, in_channels, channels, 1, 1, activation, epsilon)
         self.mix = layers.conv(channels, features, bias=features_bias) if features else None
         self.act = _ACTIVATIONS[activation]()
         self.classifier = layers.linear(features or channels, classes)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
+from search_spaces.convnet.blocks import make_divisible
+from search_spaces.convnet.inverted_residuals import Network, Unit
 from search_spaces.scaling import Scale, carried_over
-from search_spaces.space import Architecture, Choice, Codes, SearchSpace, Slot, Value, Variant
-from search_spaces.spec import ModuleSpec
+from search_spaces.space import Architecture, Choice, Codes, SearchSpace
 
 
 def mobilenetv3(
@@ -60,41 +59,17 @@ def mobilenetv3(
     lengths = {len(widths), len(strides), len(activations), len(squeeze_excite)}
     if len(lengths) != 1:
         raise ValueError("widths, strides, activations and squeeze_excite must have one entry for each unit")
-    check_sizes(resolutions, depths, kernels, expansions)
     stem, head, features = (make_divisible(channels * width) if channels else 0 for channels in (stem, head, features))
-    channels = [make_divisible(w * width) for w in widths]
-    choices = [Choice("resolution", tuple(sorted(resolutions)))]
-    slots = [
-        Slot("stem", ("resolution",), partial(_stem, in_channels=in_channels, out_channels=stem, stride=stem_stride)),
-        Slot("first", ("resolution",), partial(_first, channels=stem, reduction=stem_stride)),
-    ]
-    reduction, before = stem_stride, stem
-    for unit, (out, stride) in enumerate(zip(channels, strides, strict=True), start=1):
-        depth = Choice(f"unit{unit}_depth", tuple(sorted(depths)))
-        choices.append(depth)
-        for layer in range(1, max(depths) + 1):
-            name = f"unit{unit}_block{layer}"
-            needed = (depth.name, tuple(d for d in depth.options if int(d) >= layer))
-            choices.append(Choice(f"{name}_kernel", tuple(sorted(kernels)), needed))
-            choices.append(Choice(f"{name}_expansion", tuple(sorted(expansions)), needed))
-            block = partial(
-                _block,
-                name=name,
-                depth=depth.name,
-                layer=layer,
-                in_channels=before if layer == 1 else out,
-                out_channels=out,
-                stride=stride if layer == 1 else 1,
-                reduction=reduction,
-                activation=activations[unit - 1],
-                squeeze_excite=squeeze_excite[unit - 1],
-            )
-            slots.append(Slot(name, ("resolution", depth.name, f"{name}_kernel", f"{name}_expansion"), block))
-            reduction *= stride if layer == 1 else 1
-        before = out
-    last = partial(_head, in_channels=before, channels=head, features=features, classes=classes, reduction=reduction)
-    slots.append(Slot("head", ("resolution",), last))
-    return SearchSpace("mobilenetv3", tuple(choices), tuple(slots), options, scaled=partial(_scaled, options=options))
+    units = tuple(
+        Unit(make_divisible(channels * width), stride, tuple(depths), activation, se)
+        for channels, stride, activation, se in zip(widths, strides, activations, squeeze_excite, strict=True)
+    )
+    network = Network(
+        units, in_channels, stem, stem_stride, first=stem, first_activation="relu", activation="hardswish", head=head,
+        features=features, classes=classes,
+    )  # fmt: skip
+    choices, slots = network.parts(resolutions, kernels, expansions)
+    return SearchSpace("mobilenetv3", choices, slots, options, scaled=partial(_scaled, options=options))
 
 
 def _scaled(
@@ -109,76 +84,6 @@ def _scaled(
     return space, carried_over(architecture, scale, space)
 
 
-def _pixels(values: Mapping[str, Value], reduction: int) -> int:
-    return ceil(int(values["resolution"]) / reduction)
-
-
-def _stem(values: Mapping[str, Value], phase: str, *, in_channels: int, out_channels: int, stride: int) -> Variant:
-    size = _pixels(values, 1)
-    spec = ModuleSpec.of(
-        ConvNormAct, in_channels=in_channels, out_channels=out_channels, kernel=3, stride=stride,
-        activation="hardswish",
-    )  # fmt: skip
-    return Variant(spec, ((1, in_channels, size, size),))
-
-
-def _first(values: Mapping[str, Value], phase: str, *, channels: int, reduction: int) -> Variant:
-    size = _pixels(values, reduction)
-    spec = ModuleSpec.of(
-        MBConv, in_channels=channels, out_channels=channels, hidden=channels, kernel=3, stride=1, activation="relu",
-        expand=False,
-    )  # fmt: skip
-    return Variant(spec, ((1, channels, size, size),))
-
-
-def _block(
-    values: Mapping[str, Value],
-    phase: str,
-    *,
-    name: str,
-    depth: str,
-    layer: int,
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    reduction: int,
-    activation: str,
-    squeeze_excite: bool,
-) -> Variant | None:
-    if int(values[depth]) < layer:
-        return None
-    hidden = make_divisible(in_channels * int(values[f"{name}_expansion"]))
-    spec = ModuleSpec.of(
-        MBConv,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        hidden=hidden,
-        kernel=int(values[f"{name}_kernel"]),
-        stride=stride,
-        activation=activation,
-        squeeze=make_divisible(hidden // 4) if squeeze_excite else 0,
-    )
-    size = _pixels(values, reduction)
-    return Variant(spec, ((1, in_channels, size, size),))
-
-
-def _head(
-    values: Mapping[str, Value],
-    phase: str,
-    *,
-    in_channels: int,
-    channels: int,
-    features: int,
-    classes: int,
-    reduction: int,
-) -> Variant:
-    spec = ModuleSpec.of(
-        Head, in_channels=in_channels, channels=channels, features=features, classes=classes, activation="hardswish"
-    )
-    size = _pixels(values, reduction)
-    return Variant(spec, ((1, in_channels, size, size),))
-
-
 def codes_of(
     space: SearchSpace,
     kernels: Sequence[str],
@@ -189,7 +94,7 @@ def codes_of(
     """Codes of the architectures that once-for-all's tables write as four columns `ks`, `e`, `d` and `r`.
 
     Args:
-        space: made by `mobilenetv3`; the tables are of its default options.
+        space: made by `ofa_mobilenetv3` (the tables are of its default options) or by `mobilenetv3`.
         kernels: of all blocks, such as `7_5_3_...`: as many for each unit as its largest depth.
         expansions: of all blocks, in the same order.
         depths: of all units, such as `2_4_3_...`. What is written for blocks beyond the depth is ignored.

@@ -73,7 +73,7 @@ class ElasticBatchNorm2d(ElasticLayer):
         return {**state, "num_batches_tracked": self.num_batches_tracked}
 
     def extra_repr(self) -> str:
-        return f"{self.channels}"
+        return f"{self.channels}, eps={self.eps}"
 
 
 class ElasticLayerNorm(ElasticLayer):

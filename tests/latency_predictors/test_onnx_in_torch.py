@@ -103,6 +103,15 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "average pool, padding not counted": lambda: model_of(
         "AveragePool", [IMAGE], [], kernel_shape=[3, 2], pads=[1, 1, 1, 1]
     ),
+    "average pool beyond the image": lambda: model_of(
+        "AveragePool", [IMAGE], [], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1
+    ),
+    "max pool": lambda: model_of(
+        "MaxPool", [IMAGE], [], kernel_shape=[3, 3], strides=[2, 1], pads=[1, 0, 1, 0]
+    ),
+    "max pool beyond the image": lambda: model_of(
+        "MaxPool", [IMAGE], [], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1
+    ),
     "transpose": lambda: model_of("Transpose", [IMAGE], [], perm=[0, 2, 3, 1]),
     "transpose, all dimensions": lambda: model_of("Transpose", [IMAGE], []),
     "reshape": lambda: model_of("Reshape", [IMAGE], [np.array([0, -1, 2])]),
@@ -199,8 +208,11 @@ BAD: dict[str, tuple[ModelProto, str]] = {
     "pool with uneven pads": (
         model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], pads=[0, 0, 1, 1]), "AveragePool with uneven pads"
     ),
-    "pool with ceil_mode": (
-        model_of("AveragePool", [IMAGE], [], kernel_shape=[2, 2], ceil_mode=1), "AveragePool with ceil_mode=1"
+    "dilated pool": (
+        model_of("MaxPool", [IMAGE], [], kernel_shape=[2, 2], dilations=[2, 2]), r"MaxPool with dilations=\[2, 2\]"
+    ),
+    "pool by columns": (
+        model_of("MaxPool", [IMAGE], [], kernel_shape=[2, 2], storage_order=1), "MaxPool with storage_order=1"
     ),
     "backwards": (
         model_of("Slice", [IMAGE], [np.array([3]), np.array([0]), np.array([2]), np.array([-1])]), "Slice with a negative step"

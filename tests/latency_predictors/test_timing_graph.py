@@ -33,6 +33,12 @@ def mobilenet() -> SearchSpace:
     return search_spaces.get("mobilenetv3", resolutions=(64,), classes=10, width=0.5)
 
 
+@pytest.fixture(scope="module")
+def resnet() -> SearchSpace:
+    """Poolings, of which one reaches beyond the image: 5 pixels by two."""
+    return search_spaces.get("ofa-resnet50", resolutions=(40,), classes=10, widths=(0.05, 0.1), expansions=(0.5,))
+
+
 def architectures(space: SearchSpace) -> list[Architecture]:
     return [space.smallest(), space.largest(), *space.sample(1, seed=0)]
 
@@ -75,7 +81,7 @@ def test_every_operator_gives_what_torch_gives(batch: int) -> None:
     compare(network, timing_graph(every_operator(), batch, seed=3), ((batch, 4, 6, 6), (batch, 4, 6, 6)))
 
 
-@pytest.mark.parametrize("name", ["convnet", "mobilenet"])
+@pytest.mark.parametrize("name", ["convnet", "mobilenet", "resnet"])
 def test_networks_give_what_torch_gives(name: str, request: pytest.FixtureRequest) -> None:
     space: SearchSpace = request.getfixturevalue(name)
     for architecture in architectures(space):

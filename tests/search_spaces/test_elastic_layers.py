@@ -226,6 +226,8 @@ class TestBatchNorm:
     def test_templates_that_do_not_fit_raise(self) -> None:
         with pytest.raises(ValueError, match="channels = 7 is more than the 6"):
             ElasticBatchNorm2d(6).activate(nn.BatchNorm2d(7))
+        with pytest.raises(ValueError, match="cannot become BatchNorm2d"):
+            ElasticBatchNorm2d(6, epsilon=1e-3).activate(nn.BatchNorm2d(6))
         with pytest.raises(ValueError, match="cannot become BatchNorm1d"):
             ElasticBatchNorm2d(6).activate(nn.BatchNorm1d(6))
 

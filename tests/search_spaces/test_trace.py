@@ -138,19 +138,37 @@ def test_clip(function: Callable[[Tensor], Tensor], low: float, high: float) -> 
         (lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), (2, 3, 8, 5), ((3, 3), (1, 1), (1, 1), False)),
         (lambda x: F.avg_pool2d(x, 2), (2, 3, 4, 2), ((2, 2), (2, 2), (0, 0), True)),
         (nn.AvgPool2d((4, 1), (2, 1), (1, 0)), (2, 3, 4, 5), ((4, 1), (2, 1), (1, 0), True)),
+        # Windows that end inside the image are the same with and without ceil_mode.
+        (nn.AvgPool2d((2, 5), ceil_mode=True), (2, 3, 4, 1), ((2, 5), (2, 5), (0, 0), True)),
+        (nn.AvgPool2d(2, ceil_mode=True), (2, 3, 4, 3), ((2, 2), (2, 2), (0, 0), True, True)),
     ],
 )
 def test_average_pool(function: Callable[[Tensor], Tensor], shape: Shape, attributes: tuple[object, ...]) -> None:
     op = only(traced(function, (2, 3, 8, 5)))
-    names = ("kernel", "stride", "padding", "count_include_pad")
+    names = ("kernel", "stride", "padding", "count_include_pad", "ceil_mode")
     assert (op.kind, op.output_shape, op.macs) == ("average_pool", shape, 0)
-    assert dict(op.attributes) == dict(zip(names, attributes, strict=True))
+    assert dict(op.attributes) == dict(zip(names, attributes, strict=False))
 
 
-@pytest.mark.parametrize("options", [{"ceil_mode": True}, {"divisor_override": 3}])
-def test_average_pool_of_another_kind_raises(options: dict[str, int]) -> None:
-    with pytest.raises(UnknownOperator, match="ceil_mode or divisor_override"):
-        traced(lambda x: F.avg_pool2d(x, 2, **options), (2, 3, 8, 5))
+@pytest.mark.parametrize(
+    ("function", "shape", "attributes"),
+    [
+        (lambda x: F.max_pool2d(x, 3, 2, 1), (2, 3, 4, 3), ((3, 3), (2, 2), (1, 1))),
+        (nn.MaxPool2d((4, 1), ceil_mode=True), (2, 3, 2, 5), ((4, 1), (4, 1), (0, 0))),
+        (nn.MaxPool2d(2, ceil_mode=True), (2, 3, 4, 3), ((2, 2), (2, 2), (0, 0), True)),
+    ],
+)
+def test_max_pool(function: Callable[[Tensor], Tensor], shape: Shape, attributes: tuple[object, ...]) -> None:
+    op = only(traced(function, (2, 3, 8, 5)))
+    assert (op.kind, op.output_shape, op.macs) == ("max_pool", shape, 0)
+    assert dict(op.attributes) == dict(zip(("kernel", "stride", "padding", "ceil_mode"), attributes, strict=False))
+
+
+def test_pooling_of_another_kind_raises() -> None:
+    with pytest.raises(UnknownOperator, match="average pooling with divisor_override"):
+        traced(lambda x: F.avg_pool2d(x, 2, divisor_override=3), (2, 3, 8, 5))
+    with pytest.raises(UnknownOperator, match="max pooling with dilation"):
+        traced(lambda x: F.max_pool2d(x, 2, dilation=2), (2, 3, 8, 5))
 
 
 def test_zero() -> None:
@@ -246,7 +264,7 @@ class TestBatchNorm:
     [
         (torch.tanh, "aten.tanh"),
         (lambda x: x.log_softmax(-1), "aten._log_softmax"),
-        (lambda x: F.max_pool2d(x, 2), "aten.max_pool2d"),
+        (lambda x: F.adaptive_max_pool2d(x, 2), "aten.adaptive_max_pool2d"),
         (lambda x: x.relu_(), "aten.relu_"),
         (lambda x: x + torch.zeros(1, device="meta"), "aten.zeros"),
         (lambda x: x.cumsum(1), "aten.cumsum"),

@@ -30,6 +30,12 @@ from search_spaces.space import Codes
 OPTIONS = {
     "accel-nasbench": {},
     "convnet": {"resolutions": [16, 24], "widths": [[16, 24], [32, 48]], "strides": [1, 2], "depths": [[1, 2], [1, 2]]},
+    "efficient-hybrid": {
+        "preset": "small-images", "stem_strides": [2], "widths": [[16, 24], [32]], "strides": [1, 2],
+        "depths": [[0, 1], [1]], "first_kinds": [["fused"], ["fused"]],
+        "kinds": [["conv_ffn", "fused"], ["single_head_attention", "state_mixer"]],
+    },
+    "efficientnet-lite": {"resolutions": [128, 160]},
     "fbnet": {"depths": [1, 1, 2, 1, 1, 1, 1]},
     "fbnet-imagenet": {"depths": [1, 1, 2, 1, 1, 1, 1]},
     "hat": {"decoder_layers": [1, 2, 3]},
@@ -39,8 +45,12 @@ OPTIONS = {
     "mobilenetv3-large": {"resolutions": [128, 160], "width_multipliers": [1.0]},
     "mobilenetv3-small": {"resolutions": [128, 160]},
     "nasbench201": {"cells": 1},
+    "ofa-mobilenetv3": {"resolutions": [128, 160], "depths": [1, 2]},
+    "ofa-proxyless": {"resolutions": [128, 160], "depths": [1, 2]},
+    "ofa-resnet50": {"resolutions": [128, 160], "depths": [0, 1]},
     "proxylessnas": {"depths": [2, 1, 1, 1, 2, 1]},
-}
+    "vit": {"resolutions": [32], "patches": [8, 16], "widths": [32, 64], "depths": [1, 2], "heads": [1, 2], "ratios": [1, 2]},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", search_spaces.names())
