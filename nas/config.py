@@ -81,6 +81,17 @@ class StrategyConfig(_Section):
     options: dict[str, Any] = {}
 
 
+class PretrainedConfig(_Section):
+    """A file of weights that already exist, with which the training begins. `source` says whose names it uses: one of
+    those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote; `package:NAME/FILE`
+    is a file inside of an installed package. With `partial` what matches is loaded when something does not, such as the
+    classifier of other classes."""
+
+    source: str
+    path: str
+    partial: bool = False
+
+
 class TrainingConfig(_Section):
     """How the supernet is trained.
 
@@ -92,10 +103,12 @@ class TrainingConfig(_Section):
     normalise over the whole batch, as one process does, else each over its part. Small networks train faster in several
     processes than with as many threads. `compile` compiles the largest network, on a GPU only.
     Convolutional networks learn with `sgd` (Nesterov `momentum`), transformers with `adamw` at a learning rate about a
-    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`.
+    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. A training that begins with
+    `pretrained` weights has its hidden channels ordered by their importance first.
     """
 
     strategy: StrategyConfig = StrategyConfig()
+    pretrained: PretrainedConfig | None = None
     largest_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] = 30.0
     batch_size: Positive = 64

@@ -60,6 +60,11 @@ class Run:
         return self.path / "training.json"
 
     @property
+    def pretrained_file(self) -> Path:
+        """The weights with which the training began, if there were any."""
+        return self.path / "pretrained.json"
+
+    @property
     def training_log_file(self) -> Path:
         """The epochs of a training so far, one JSON object a line."""
         return self.path / "training.jsonl"

@@ -47,6 +47,7 @@ from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
 from nas.training.loop import Trainer, total_steps
+from nas.training.pretrained import keep_record, load_pretrained, told
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategies import planned_strategy
 from nas.training.tensorboard import TensorBoard, check_installed
@@ -324,7 +325,7 @@ class Stages:
                 raise UsageError(f"training.strategy.options: {error}") from error
         torch.manual_seed(self.config.seed)
         return Trainer(
-            self.space.build_supernet(),
+            self._initial_supernet(),
             self.task,
             strategy,
             training,
@@ -333,6 +334,15 @@ class Stages:
             processes,
             self._recorder(),
         )
+
+    def _initial_supernet(self) -> Supernet:
+        """With random weights, or with those that exist already; what was loaded is kept in the run."""
+        supernet = self.space.build_supernet()
+        if self.config.training.pretrained is not None:
+            record = load_pretrained(supernet, self.config.training.pretrained)
+            keep_record(record, self.run.pretrained_file, self.run.checkpoint_file.exists())
+            self.reporter.say(told(record))
+        return supernet
 
     def _recorder(self) -> Callable[[Sequence[EpochLog]], None]:
         """Keeps the epochs of a training while it goes on."""
@@ -355,6 +365,8 @@ class Stages:
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()
+        if training.pretrained is not None:
+            load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:
             raise UsageError(
                 f"training.processes is {training.processes}, but images that were given from Python cannot be sent "

@@ -24,6 +24,7 @@ __all__ = [
 _BUILDERS = {
     "accel-nasbench": "search_spaces.tabular.accel_nasbench:accel_nasbench",
     "convnet": "search_spaces.convnet.mixed:convnet",
+    "efficientnet-lite": "search_spaces.convnet.efficientnet_lite:efficientnet_lite",
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
     "hat": "search_spaces.tabular.hat:hat",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",

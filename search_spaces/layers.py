@@ -4,16 +4,40 @@ network (torch's own layers) and the supernet (elastic layers)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
 from torch import Tensor, nn
 
 from search_spaces.constant import Constant
 from search_spaces.options import OneOf
+from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
 
 
 class Layers:
-    """Makes torch's own layers."""
+    """Makes torch's own layers.
+
+    Attributes:
+        epsilon: added to the variance by batch normalisation.
+        padding: of convolutions: `symmetric`, half a kernel on all sides, or `same` as TensorFlow understands it (see
+            `search_spaces.padding`); with stride 1 there is no difference.
+    """
+
+    epsilon: float = 1e-5
+    padding: str = "symmetric"
+
+    def adjusted(self, epsilon: float, padding: str) -> Self:
+        """The same factory with other conventions, for networks that come from another framework.
+
+        Raises:
+            ValueError: when the padding is none of the two.
+        """
+        if padding not in ("symmetric", "same"):
+            raise ValueError(f"padding is 'symmetric' or 'same', not {padding!r}")
+        other = copy(self)
+        other.epsilon, other.padding = epsilon, padding
+        return other
 
     def conv(
         self,
@@ -26,18 +50,20 @@ class Layers:
         follows: nn.Module | None = None,
         padding: int | None = None,
     ) -> nn.Module:
-        """A convolution, with `same` padding unless another one is given.
+        """A convolution whose output has the size of its input, divided by the stride, unless `padding` is given.
 
         Args:
             follows: the grouped convolution whose output channels this layer reads; an elastic layer picks its
                 weights in the same pattern.
         """
+        if padding is None and self.padding == "same" and stride > 1:
+            return SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=bias)
         padding = kernel // 2 if padding is None else padding
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         """Batch normalisation over the channels of an image."""
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, self.epsilon)
 
     def group_norm(self, channels: int) -> nn.Module:
         """Normalisation over all channels and pixels of each image: group normalisation with one group."""

@@ -20,6 +20,8 @@ _NESTS = ("state_dict", "model", "model_state_dict", "model_ema", "module")
 #: Of batch normalisation; old checkpoints have none, and nothing here depends on it.
 _COUNTER = "num_batches_tracked"
 
+_KERNEL_MATRICES = ".kernel_matrices"
+
 
 class Checkpoint:
     """The tensors of a file by their names, and which of them were taken.
@@ -81,6 +83,33 @@ def _torch_file(path: Path) -> object:
 
 #: Takes from a checkpoint what it knows, and gives tensors by their names in the supernet's state dictionary.
 Converter = Callable[[Checkpoint, "Supernet"], Mapping[str, Tensor]]
+
+
+def renamed(modules: Mapping[str, str]) -> Converter:
+    """A converter for files whose modules only bear other names, and are of the largest architecture.
+
+    The matrices that make a smaller kernel of a larger one, which no such file has, become identities again with the
+    weight of their convolution.
+
+    Args:
+        modules: name in the file by name in the supernet, such as `slots.head.head.classifier`.
+    """
+
+    def convert(checkpoint: Checkpoint, supernet: Supernet) -> Mapping[str, Tensor]:
+        given = {}
+        for name, tensor in supernet.state_dict().items():
+            module, _, kind = name.rpartition(".")
+            source = modules.get(module.removesuffix(_KERNEL_MATRICES))
+            if source is None:
+                continue
+            if module.endswith(_KERNEL_MATRICES):
+                if f"{source}.weight" in checkpoint:
+                    given[name] = torch.eye(len(tensor))
+            elif f"{source}.{kind}" in checkpoint:
+                given[name] = checkpoint.take(f"{source}.{kind}")
+        return given
+
+    return convert
 
 
 @dataclass(frozen=True)
@@ -148,7 +177,7 @@ def load(supernet: Supernet, converter: Converter, path: str | Path, partial: bo
     )
     if not (partial or found.is_complete):
         raise ValueError(
-            f"{path}: does not match the supernet, nothing was loaded: {found}. Pass partial=True to load what matches"
+            f"{path}: does not match the supernet, nothing was loaded: {found}. With partial=True what matches is loaded"
         )
     with torch.no_grad():
         for name, tensor in fitting.items():

@@ -18,6 +18,7 @@ from torch import nn
 
 from search_spaces.connectivity import Connectivity
 from search_spaces.pretrained import Converter
+from search_spaces.scaling import Scale
 from search_spaces.slot_table import (
     COLUMNS,
     IDLE_WEIGHT_BYTES,
@@ -179,6 +180,8 @@ class SearchSpace:
         input_name: name of the network's input.
         named: published architectures by the names that their papers give them, as values of the choices.
         pretrained: what converts weights that already exist, by their source (see `Supernet.load_pretrained`).
+        scaled: gives a space of the same family that is wider, deeper and of higher resolution by the factors of a
+            scale, and the architecture in it that corresponds to one of this space; `None` where that has no meaning.
     """
 
     name: str
@@ -189,6 +192,7 @@ class SearchSpace:
     input_name: str = "images"
     named: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     pretrained: Mapping[str, Converter] = field(default_factory=dict)
+    scaled: Callable[[Architecture, Scale], tuple[SearchSpace, Architecture]] | None = None
 
     def __post_init__(self) -> None:
         self._column = {choice.name: column for column, choice in enumerate(self.choices)}

@@ -73,6 +73,8 @@ class _Recorder(TorchDispatchMode):
         # Keeps every tensor alive: a freed one would pass its id on to another.
         self.tensors: list[Tensor] = list(inputs)
         self.first = len(inputs)
+        # By the padded tensor: the tensor that was padded, and the zeros above, left, below and right of it.
+        self.padded: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -121,10 +123,13 @@ class _Recorder(TorchDispatchMode):
             self._append("reshape", (source,), view)
 
     def _number(self, tensor: Tensor) -> int:
+        if id(tensor) in self.padded and id(tensor) not in self.number:
+            source, zeros = self.padded[id(tensor)]
+            self._append("pad", (source,), tensor, (("padding", zeros),))
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation; the cost of neither is known"
+                "an operator reads a constant that was made on the way, a convolution that is also read without "
+                "its batch normalisation, or a padding that is no part of a convolution; the cost of none is known"
             )
         return self.number[id(tensor)]
 
@@ -165,6 +170,8 @@ class _Recorder(TorchDispatchMode):
         source, weight, bias, stride, padding, dilation, transposed, _, groups = args
         if transposed:
             raise UnknownOperator("transposed convolutions are not supported")
+        if id(source) in self.padded and not any(padding):
+            source, padding = self.padded[id(source)]
         attributes: tuple[tuple[str, Attribute], ...] = (
             ("stride", tuple(stride)),
             ("padding", tuple(padding)),
@@ -173,6 +180,15 @@ class _Recorder(TorchDispatchMode):
         )
         weights = (tuple(weight.shape), *(() if bias is None else (tuple(bias.shape),)))
         self._append("conv", (source,), output, attributes, weights, self._constants(weight, bias))
+
+    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
+        """Zeros around an image belong to the convolution that reads it, as torch's ONNX exporter has it; for another
+        reader they are an operator (see `_number`)."""
+        source, zeros, value = (*args, 0)[:3]
+        if value == 0 and source.dim() == len(zeros) == 4:
+            left, right, top, bottom = zeros
+            self.padded[id(output)] = source, (top, left, bottom, right)
+        self.tensors.append(output)
 
     def linear(self, args: tuple[Any, ...], output: Tensor) -> None:
         bias, source, weight = args if len(args) == 3 else (None, *args)
@@ -264,15 +280,6 @@ class _Recorder(TorchDispatchMode):
             ("step", stride),
         )
         self._append("slice", (source,), output, attributes)
-
-    def pad(self, args: tuple[Any, ...], output: Tensor) -> None:
-        source, margins, *value = args
-        if value not in ([], [0], [0.0]) or len(margins) != 4:
-            raise UnknownOperator(
-                "padding of other dimensions than height and width, or not with zeros, is not supported"
-            )
-        left, right, top, bottom = margins
-        self._append("pad", (source,), output, (("padding", (top, left, bottom, right)),))
 
     def clip(self, args: tuple[Any, ...], output: Tensor) -> None:
         low, high = (float(bound) for bound in (args[1:] or (-1.0, 1.0)))

@@ -40,7 +40,8 @@ class Op:
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
         weights: shapes of its constant tensors (weight, then bias when it has one).
-        attributes: pairs of name and value, such as `("stride", (2, 2))`.
+        attributes: pairs of name and value, such as `("stride", (2, 2))`. The padding of a convolution is two numbers,
+            vertical and horizontal, or four when its sides differ: above, left, below, right.
         parameters: trainable parameters of the torch modules that it stands for.
     """
 

@@ -107,14 +107,14 @@ class _Graph:
 
 def _conv(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
-    vertical, horizontal = attributes["padding"]  # type: ignore[misc]
+    top, left, *others = attributes["padding"]  # type: ignore[misc]
     graph.node(
         op,
         "Conv",
         *_weights(graph, op.weights, prod(op.weights[0][1:])),
         kernel_shape=op.weights[0][2:],
         strides=attributes["stride"],
-        pads=(vertical, horizontal, vertical, horizontal),
+        pads=(top, left, *(others or (top, left))),
         dilations=attributes["dilation"],
         group=attributes["groups"],
     )

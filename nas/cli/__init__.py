@@ -24,6 +24,7 @@ _COMMANDS = (
     "front",
     "export",
     "verify",
+    "scale",
     "report",
     "dashboard",
     "device",

@@ -17,7 +17,7 @@ def spaces(
         str | None, typer.Argument(metavar="NAME", help="A space, or package.module:function for your own.")
     ] = None,
 ) -> None:
-    """List the search spaces, or one space's options, choices, size, and the costs of its published, smallest and largest networks."""
+    """List the search spaces, or one space's options, choices, size, the costs of its published, smallest and largest networks, and whose weights it takes."""
     import inspect
 
     from rich.table import Table
@@ -53,4 +53,6 @@ def spaces(
             figures = [of(codes, phase) for of in (space.macs, space.parameters, space.memory_bytes)]
             title = f"{label}, {phase}" if len(space.phases) > 1 else label
             ends.add_row(title, *(f"{float(figure[0]) / 1e6:.4g}" for figure in figures))
-    show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends)
+    sources = ", ".join(space.pretrained) or "none"
+    known = f"Sources of weights, for training.pretrained.source in a configuration: {sources}"
+    show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends, known)

@@ -58,6 +58,8 @@ def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any
     largest = f" (the first {share:.0%} on the largest network alone)" if share else ""
     so_far = f"{last['epoch']:g} of " if training.get("unfinished") else ""
     parts = [config.strategy.name, f"{so_far}{config.epochs:g} epochs{largest} in {last['seconds']:,.0f} s"]
+    if config.pretrained is not None:
+        parts.append(f"from {config.pretrained.source} weights in {config.pretrained.path}")
     if execution := training.get("execution"):
         parts.append(f"{'bfloat16' if execution['bfloat16'] else 'float32'} on {execution['device']}")
         parts.append("channels last" if execution["channels_last"] else "channels first")

@@ -21,6 +21,7 @@ from latency_predictors.devices.backend import Array, Backend, Session
 from latency_predictors.devices.measuring import random_inputs
 from latency_predictors.devices.timing_graph import timing_graph
 from search_spaces import SearchSpace, Workload
+from search_spaces.padding import SameConv2d
 from search_spaces.trace import trace
 
 
@@ -30,7 +31,7 @@ class EveryOperator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(4)
-        self.dense = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.dense = SameConv2d(4, 8, 3, stride=2)  # zeros below and on the right only
         self.dense_norm = nn.BatchNorm2d(8)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8, bias=False)
         self.tokens = nn.Linear(8, 8)

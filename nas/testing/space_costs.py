@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+import search_spaces
 from search_spaces import Architecture, SearchSpace
+from search_spaces.scaling import Scale
 from search_spaces.space import Codes
 from search_spaces.trace import trace
 
@@ -173,6 +175,18 @@ class SpaceCostsContract:
         for row, architecture in zip(codes, architectures, strict=True):
             count = sum(parameter.numel() for parameter in space.build(architecture).parameters())
             assert space.parameters(row[None])[0] == count
+
+    def test_scaled_networks_are_of_the_scaled_space(
+        self, space: SearchSpace, codes: Codes, architectures: list[Architecture]
+    ) -> None:
+        if space.scaled is None:
+            pytest.skip("this space does not say how its networks are scaled")
+        for row, architecture in zip(codes[:5], architectures[:5], strict=True):
+            for scale in (Scale(2, 1, 1), Scale(1, 2, 1), Scale(1, 1, 2)):
+                larger, found = space.scaled(architecture, scale)
+                assert larger.architectures(larger.codes([found])) == [found]
+                assert larger.macs(larger.codes([found]))[0] > space.macs(row[None])[0]
+                assert search_spaces.get(larger.name, **larger.options).fingerprint == larger.fingerprint
 
     def test_features_are_fast(self, space: SearchSpace) -> None:
         codes = space.random_codes(20_000, np.random.default_rng(0))

@@ -12,6 +12,7 @@ from search_spaces.reordering import Reordering, reorder
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "hardswish": nn.Hardswish,
     "silu": nn.SiLU,
     "identity": nn.Identity,
@@ -92,7 +93,7 @@ class MBConv(Block):
         hidden: channels of the depthwise convolution; equal to `in_channels` there is no expansion.
         kernel: of the depthwise convolution.
         stride: of the depthwise convolution.
-        activation: `relu`, `hardswish` or `silu`.
+        activation: `relu`, `relu6`, `hardswish` or `silu`.
         squeeze: hidden channels of squeeze-excite; 0 leaves it out.
         expand: whether there is a 1x1 expansion.
         gate: of squeeze-excite, `hardsigmoid` or `sigmoid`.

@@ -7,11 +7,14 @@ best network depends on the device; with one kind of block latency nearly follow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
+from typing import Any
 
 from search_spaces.convnet.blocks import ConvNormAct, FusedMBConv, GroupedMBConv, Head, MBConv, check_sizes
-from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
+from search_spaces.scaling import Scale, carried_over
+from search_spaces.space import Architecture, Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
 _BLOCKS = {"mbconv": MBConv, "grouped": GroupedMBConv, "fused": FusedMBConv}
@@ -96,7 +99,22 @@ def convnet(
         before = (width.name, None)
     last = partial(_head, source=before[0], channels=head, classes=classes, reduction=reduction)
     slots.append(Slot("head", ("resolution", before[0]), last))
-    return SearchSpace("convnet", tuple(choices), tuple(slots), options)
+    return SearchSpace("convnet", tuple(choices), tuple(slots), options, scaled=partial(_scaled, options=options))
+
+
+def _scaled(
+    architecture: Architecture, scale: Scale, *, options: Mapping[str, Any]
+) -> tuple[SearchSpace, Architecture]:
+    group_width = int(options["group_width"])
+    scale = replace(scale, divisor=group_width, least=2 * group_width)
+    changed = {
+        **{name: scale.channels(options[name]) for name in ("stem", "head")},
+        "widths": tuple(scale.all_channels(stage) for stage in options["widths"]),
+        "depths": tuple(scale.all_blocks(stage) for stage in options["depths"]),
+        "resolutions": scale.all_pixels(options["resolutions"]),
+    }
+    space = convnet(**{**options, **changed})
+    return space, carried_over(architecture, scale, space)
 
 
 def _check(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
-from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
+from search_spaces.scaling import Scale, carried_over
+from search_spaces.space import Architecture, Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
 
@@ -91,7 +93,20 @@ def mobilenetv3(
             reduction *= stride if layer == 1 else 1
         before = out
     last = partial(_head, in_channels=before, channels=head, features=features, classes=classes, reduction=reduction)
-    return SearchSpace("mobilenetv3", tuple(choices), (*slots, Slot("head", ("resolution",), last)), options)
+    slots.append(Slot("head", ("resolution",), last))
+    return SearchSpace("mobilenetv3", tuple(choices), tuple(slots), options, scaled=partial(_scaled, options=options))
+
+
+def _scaled(
+    architecture: Architecture, scale: Scale, *, options: Mapping[str, Any]
+) -> tuple[SearchSpace, Architecture]:
+    changed = {
+        "width": options["width"] * scale.width,
+        "depths": scale.all_blocks(options["depths"]),
+        "resolutions": scale.all_pixels(options["resolutions"]),
+    }
+    space = mobilenetv3(**{**options, **changed})
+    return space, carried_over(architecture, scale, space)
 
 
 def _pixels(values: Mapping[str, Value], reduction: int) -> int:

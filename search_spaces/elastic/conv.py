@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+from search_spaces.padding import SameConv2d, conv2d_same
 
 
 class ElasticConv2d(ElasticLayer):
@@ -30,6 +31,7 @@ class ElasticConv2d(ElasticLayer):
         bias: whether there is one.
         follows: the grouped convolution whose outputs this one reads.
         padding: on every side; `None` for `same` padding, which goes with the kernel.
+        same: whether it behaves as a `SameConv2d`, padded as TensorFlow does.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class ElasticConv2d(ElasticLayer):
         bias: bool = False,
         follows: ElasticLayer | None = None,
         padding: int | None = None,
+        same: bool = False,
     ) -> None:
         super().__init__()
         largest = nn.Conv2d(in_channels, out_channels, max(kernels), stride, groups=groups, bias=bias)
         self.weight, self.bias = largest.weight, largest.bias
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernels, self.stride, self.padding = tuple(sorted(kernels)), stride, padding
+        self.kernels, self.stride, self.padding, self.same = tuple(sorted(kernels)), stride, padding, same
         self.kernel_matrices = nn.ParameterDict(
             {f"{large}to{small}": torch.eye(small * small) for small, large in pairwise(self.kernels)}
         )
@@ -77,10 +80,11 @@ class ElasticConv2d(ElasticLayer):
 
     def _is_like(self, template: nn.Conv2d) -> bool:
         """Whether all that is not elastic agrees: stride, padding, bias, and the input channels of each group."""
-        padding = self._padding(template.kernel_size[0])
+        padding = 0 if self.same else self._padding(template.kernel_size[0])
         return (
             template.stride == (self.stride, self.stride)
             and template.padding == (padding, padding)
+            and isinstance(template, SameConv2d) == self.same
             and (template.bias is None) == (self.bias is None)
             and (self.groups == 1 or template.in_channels // template.groups == self.in_channels // self.groups)
         )
@@ -108,14 +112,10 @@ class ElasticConv2d(ElasticLayer):
         return None if self.bias is None else prefix(self.bias, 0, self.active_out, self.active_groups, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(
-            x,
-            self._active_weight(),
-            self._active_bias(),
-            self.stride,
-            padding=self._padding(self.active_kernel),
-            groups=self.active_groups,
-        )
+        weight, bias, groups = self._active_weight(), self._active_bias(), self.active_groups
+        if self.same:
+            return conv2d_same(x, weight, bias, (self.stride, self.stride), (1, 1), groups)
+        return F.conv2d(x, weight, bias, self.stride, padding=self._padding(self.active_kernel), groups=groups)
 
     def active_state(self) -> dict[str, Tensor]:
         state = {"weight": self._active_weight().detach()}
@@ -125,7 +125,7 @@ class ElasticConv2d(ElasticLayer):
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernels={self.kernels}, stride={self.stride}, "
-            f"groups={self.groups}"
+            f"groups={self.groups}{', same' if self.same else ''}"
         )
 
 

@@ -81,12 +81,15 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.conv import ElasticConv2d
 
         kernels = self.kernels if kernel == max(self.kernels, default=0) else (kernel,)
-        return ElasticConv2d(in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), padding)
+        same = padding is None and self.padding == "same" and stride > 1
+        return ElasticConv2d(
+            in_channels, out_channels, kernels, stride, groups, bias, _conv(follows), padding=padding, same=same
+        )
 
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
-        return ElasticBatchNorm2d(channels, _conv(follows))
+        return ElasticBatchNorm2d(channels, _conv(follows), self.epsilon)
 
     def group_norm(self, channels: int) -> nn.Module:
         from search_spaces.elastic.norm import ElasticGroupNorm

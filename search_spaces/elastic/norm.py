@@ -18,15 +18,16 @@ class ElasticBatchNorm2d(ElasticLayer):
     Args:
         channels: largest number of channels.
         follows: the grouped convolution whose outputs are normalised.
+        epsilon: added to the variance.
     """
 
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: int, follows: ElasticLayer | None = None) -> None:
+    def __init__(self, channels: int, follows: ElasticLayer | None = None, epsilon: float = 1e-5) -> None:
         super().__init__()
-        largest = nn.BatchNorm2d(channels)
+        largest = nn.BatchNorm2d(channels, epsilon)
         self.weight, self.bias = largest.weight, largest.bias
         for name, buffer in largest.named_buffers():
             self.register_buffer(name, buffer)
@@ -36,7 +37,7 @@ class ElasticBatchNorm2d(ElasticLayer):
         self.active_channels = channels
 
     def activate(self, template: nn.Module) -> None:
-        if not isinstance(template, nn.BatchNorm2d):
+        if not isinstance(template, nn.BatchNorm2d) or template.eps != self.eps:
             raise ValueError(f"{self} cannot become {template}")
         check_fits(self, channels=(template.num_features, self.channels))
         self.set_active(active_channels=template.num_features)

@@ -93,3 +93,26 @@ class TestConvnetOfGroups(SearchSpaceContract):
             expansions=(1, 2, 4),
             head=40,
         )
+
+
+class TestEfficientNetLite(SearchSpaceContract):
+    """Padding of TensorFlow at even and odd sizes; stages with one kernel and with two."""
+
+    random_architectures = 20
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def space(cls) -> SearchSpace:
+        return search_spaces.get(
+            "efficientnet-lite",
+            resolutions=(32, 25),
+            classes=7,
+            width=0.5,
+            stem=8,
+            widths=(16, 32, 48),
+            strides=(2, 1, 2),
+            depths=((1, 2), (2, 3), (1,)),
+            kernels=((3, 5), (3, 5), (3,)),
+            expansions=(2, 3),
+            head=64,
+        )

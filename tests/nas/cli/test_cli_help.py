@@ -19,6 +19,7 @@ COMMANDS = {
     "front": ["RUN", "--json", "--bound"],
     "export": ["RUN", "--where", "--maximize", "--minimize", "--finetune", "--to"],
     "verify": ["DIR", "--device", "--json"],
+    "scale": ["CONFIG", "--architecture", "--macs", "--alpha", "--to", "--set", "--json"],
     "report": ["RUN", "--to"],
     "dashboard": ["RUN", "--port"],
     "worker": ["RUN"],

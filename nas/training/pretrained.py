@@ -1,0 +1,89 @@
+"""A training that begins with weights which already exist."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from nas.config import PretrainedConfig
+from nas.errors import UsageError
+from nas.files import read_json, write_json
+from search_spaces.supernet import Supernet
+
+_PACKAGE = "package:"
+
+
+def load_pretrained(supernet: Supernet, config: PretrainedConfig) -> dict[str, Any]:
+    """Put the weights that a configuration names into `supernet`, and order its channels by their importance.
+
+    Returns:
+        What was loaded, as JSON: source, path, SHA-256 of the file, number of tensors, and what did not match.
+
+    Raises:
+        UsageError: when the file is not there or does not match the supernet, which is then as before.
+    """
+    file = find_file(config.path)
+    try:
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        found = supernet.load_pretrained(config.source, file, config.partial)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"training.pretrained: {error}") from error
+    if not found.loaded:
+        raise UsageError(f"training.pretrained: nothing in {file} matches the supernet")
+    supernet.sort_channels()
+    left = {"missing": found.missing, "unused": found.unused, "mismatched": found.mismatched}
+    return {
+        "source": config.source,
+        "path": config.path,
+        "sha256": digest,
+        "tensors": len(found.loaded),
+        **{kind: list(names) for kind, names in left.items()},
+    }
+
+
+def find_file(path: str) -> Path:
+    """The file of a path, or of `package:NAME/FILE`: a file of an installed package, of which no code is run.
+
+    Raises:
+        UsageError: when there is no such package, or the file would be outside of it.
+    """
+    if not path.startswith(_PACKAGE):
+        return Path(path)
+    name, _, inside = path.removeprefix(_PACKAGE).partition("/")
+    try:
+        spec = find_spec(name) if name.isidentifier() else None  # a dotted name would run the code of its parent
+    except ValueError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(
+            f"training.pretrained.path: there is no package {name!r}; install it, or give the path of a file"
+        )
+    folder = Path(spec.submodule_search_locations[0]).resolve()
+    file = (folder / inside).resolve()
+    if not file.is_relative_to(folder):
+        raise UsageError(f"training.pretrained.path: {inside!r} is not a file inside of the package {name!r}")
+    return file
+
+
+def keep_record(record: dict[str, Any], file: Path, interrupted: bool) -> None:
+    """Write what was loaded beside a training, or make sure that an interrupted one began with the same weights.
+
+    Raises:
+        UsageError: when it began with others.
+    """
+    if interrupted and file.exists() and read_json(file)["sha256"] != record["sha256"]:
+        raise UsageError(
+            f"training.pretrained: {record['path']} is no longer the file that the interrupted training in "
+            f"{file.parent} began with; put the old one back, or delete the run to train again"
+        )
+    write_json(file, record)
+
+
+def told(record: dict[str, Any]) -> str:
+    """What was loaded, for people."""
+    left = [f"{len(record[kind])} {kind}: {', '.join(record[kind])}" for kind in ("missing", "unused", "mismatched")
+            if record[kind]]  # fmt: skip
+    return "; ".join([f"pretrained weights: {record['tensors']} tensors from {record['path']}", *left])
