@@ -18,8 +18,7 @@ from latency_predictors.devices import timing_graph as timing_graphs
 from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.testing.backends import EveryOperator, every_operator
-from search_spaces import Architecture, Op, SearchSpace, Workload
-from search_spaces import trace as traces
+from search_spaces import Architecture, Op, SearchSpace, Workload, operators
 from search_spaces.trace import trace
 
 KINDS = {
@@ -175,14 +174,14 @@ def test_it_has_a_writer_for_every_kind_that_a_trace_can_produce() -> None:
 
 
 def traced_kinds() -> set[str]:
-    """Read off the source of search_spaces/trace.py: what it passes to `_append`, and its table of operators."""
-    tree = ast.parse(Path(traces.__file__).read_text(encoding="utf-8"))
+    """Read off the source of search_spaces/operators.py: what it passes to `record.append`, and its table of operators."""
+    tree = ast.parse(Path(operators.__file__).read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    kinds = [call.args[0] for call in calls if call.func.attr == "_append"]  # type: ignore[attr-defined]
+    kinds = [call.args[0] for call in calls if ast.unparse(call.func) == "record.append"]
     named = {kind.value for kind in kinds if isinstance(kind, ast.Constant) and isinstance(kind.value, str)}
     passed_on = [ast.unparse(kind) for kind in kinds if not isinstance(kind, ast.Constant)]
     assert passed_on == ["kind"]  # those of the table
-    return named | set(traces._ELEMENTWISE.values())
+    return named | set(operators.ELEMENTWISE.values())
 
 
 @pytest.mark.parametrize("shape", [(), (4, 1, 1)])
