@@ -27,7 +27,13 @@ def expected(found: list[int]) -> list[float]:
 SMALL = {
     "nasbench201": {"cells": 1},
     "convnet": {"depths": [[1, 2], [1, 2]], "widths": [[16, 24], [24, 32]], "strides": [1, 2]},
-}
+    "efficient-hybrid": {
+        "preset": "small-images", "stem_strides": [2], "widths": [[16, 24], [32]], "strides": [1, 2],
+        "depths": [[0, 1], [1]], "first_kinds": [["fused"], ["fused"]],
+        "kinds": [["conv_ffn", "fused"], ["single_head_attention", "small_kernel"]],
+    },
+    "vit": {"resolutions": [32], "patches": [8, 16], "widths": [32, 64], "depths": [1, 2], "heads": [1, 2], "ratios": [1, 2, 3]},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(search_spaces.names()) - {"hat"}))
