@@ -23,8 +23,12 @@ from search_spaces import Architecture, SearchSpace
 #: Spaces at the size at which each is trained on a CPU, and the batch of images.
 SPACES: dict[str, tuple[dict[str, Any], int]] = {
     "convnet": ({}, 64),
+    "efficient-hybrid": ({"preset": "small-images"}, 32),
     "mobilenetv3": ({"resolutions": (128,)}, 32),
-}
+    "ofa-resnet50": ({"resolutions": (128,)}, 8),
+    "vit": ({"resolutions": (32,), "patches": (4,), "stem": (24, 48), "widths": (64, 96), "depths": (2, 3, 4),
+             "heads": (1, 2, 3), "head_width": 32, "ratios": (1, 2, 3), "class_token": False}, 64),
+}  # fmt: skip
 
 
 class Steps:
