@@ -68,7 +68,8 @@ def importance(distribution: Distribution, codes: Codes) -> NDArray[np.float64]:
     """
     logits = [logits.detach().double().numpy() for logits in distribution.logits]
     terms = [(some - some.max())[column] for some, column in zip(logits, codes.T, strict=True)]
-    return np.where(distribution.space.active(codes), np.stack(terms, axis=1), 0.0).sum(axis=1)
+    scores: NDArray[np.float64] = np.where(distribution.space.active(codes), np.stack(terms, axis=1), 0.0).sum(axis=1)
+    return scores
 
 
 def check_limit(space: SearchSpace, cost: Cost, limit: float) -> None:
@@ -79,7 +80,7 @@ def check_limit(space: SearchSpace, cost: Cost, limit: float) -> None:
     """
     least = float(cost(space.codes([space.smallest()]))[0])
     if least > limit:
-        raise ValueError(f"limit is {limit:g}, but the smallest network of the space has {least:.4g}; give that or more")
+        raise ValueError(f"limit is {limit:g}, but the smallest network of the space has {least:.4g}; give more")
 
 
 def _first(distribution: Distribution) -> Codes:

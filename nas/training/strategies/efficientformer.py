@@ -62,5 +62,5 @@ class EfficientFormer(FBNet):
         path = slim(self.distribution(space), self.cost, limit)[::-1]
         costs = self.cost(path)
         wanted = np.linspace(costs[0], costs[-1], self.networks)
-        nearest = np.abs(costs - wanted[:, None]).argmin(axis=1)
-        return path[np.unique(nearest)]
+        chosen: Codes = path[np.unique(np.abs(costs - wanted[:, None]).argmin(axis=1))]
+        return chosen

@@ -161,7 +161,7 @@ def test_where_no_change_saves_the_smallest_network_is_left() -> None:
 
 
 def test_a_limit_that_no_network_keeps_raises(additive: SearchSpace) -> None:
-    with pytest.raises(ValueError, match=r"limit is 4.4, but the smallest network of the space has 4.5; give that or"):
+    with pytest.raises(ValueError, match=r"limit is 4.4, but the smallest network of the space has 4.5; give more"):
         slim(Distribution(additive), additive_cost, 4.4)
     assert additive_cost(slim(Distribution(additive), additive_cost, 4.5)[-1:])[0] == 4.5
 
