@@ -10,6 +10,9 @@ from nas.training.strategy import Cost
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 
+#: A share of a cost; two costs of one network that differ by less are the same, as sums in another order are.
+ROUNDING = 1e-9
+
 
 def slim(distribution: Distribution, cost: Cost, limit: float) -> Codes:
     """The networks on the way from a large one to one that keeps a limit (EfficientFormer, Li et al., NeurIPS 2022).
@@ -43,7 +46,7 @@ def slim(distribution: Distribution, cost: Cost, limit: float) -> Codes:
         costs = cost(networks)
         saved = reached - costs
         lost = importance(distribution, path[-1]) - importance(distribution, networks)
-        saving = np.flatnonzero(saved > 0)
+        saving = np.flatnonzero(saved > ROUNDING * reached)
         if not saving.size:
             return np.concatenate([*path, space.codes([space.smallest()])])
         best = saving[np.argmin(lost[saving] / saved[saving])]
