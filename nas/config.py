@@ -74,7 +74,8 @@ class TaskConfig(_Section):
 
 class StrategyConfig(_Section):
     """Which networks a step trains, and on what: `sandwich`, `single_path`, `attentive` or `progressive_shrinking`; or a
-    differentiable search, `proxylessnas` or `fbnet`, which also finds a network, the first one that the search evaluates.
+    differentiable search, `proxylessnas`, `fbnet` or `efficientformer`, which also finds networks, the first ones that the
+    search evaluates.
     """
 
     name: str = "sandwich"

@@ -81,14 +81,12 @@ def make_worker(stages: Stages) -> Worker:
 
 
 def _propose_chosen(stages: Stages, study: Study, problem: Problem) -> None:
-    """Let the search begin with the network that the training of the supernet chose, if it chose one."""
-    values = stages.run.training().get("chosen")
-    if values is None:
+    """Let the search begin with the networks that the training of the supernet chose, if it chose some."""
+    chosen = stages.run.training().get("chosen")
+    if chosen is None:
         return
-    chosen = Architecture(stages.space.name, tuple(values.items()))
-    codes = stages.space.codes([chosen])
-    if problem.violation(codes)[0] > 0:
-        return
+    codes = stages.space.codes([Architecture(stages.space.name, tuple(values.items())) for values in chosen])
+    codes = codes[problem.violation(codes) <= 0]
     strategy = stages.config.training.strategy.name
     with stages.store.lease(study.study_name) as lease:
         lease.exclusively(lambda: propose_first(study, stages.space, codes, {"source": strategy}))

@@ -308,7 +308,7 @@ class Stages:
         }
         chosen = trainer.strategy.chosen(self.space)
         if chosen is not None:
-            training["chosen"] = self.space.architectures(chosen)[0].values
+            training["chosen"] = [architecture.values for architecture in self.space.architectures(chosen)]
         self.run.save_supernet(supernet, training)
         self.reporter.say(
             "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
@@ -320,7 +320,8 @@ class Stages:
         strategy = planned_strategy(training, self.space, total_steps(self.task, training))
         if strategy.needs_costs:
             try:
-                strategy.bind({metric.name: metric.values for metric in self.metrics if metric.values is not None})
+                costs = {metric.name: metric.values for metric in self.metrics if metric.values is not None}
+                strategy.bind(costs, self.space)
             except ValueError as error:
                 raise UsageError(f"training.strategy.options: {error}") from error
         torch.manual_seed(self.config.seed)

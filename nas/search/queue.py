@@ -36,19 +36,23 @@ def refill(study: Study, sampler: BatchSampler, trials: Sequence[FrozenTrial]) -
 
 
 def propose_first(study: Study, space: SearchSpace, codes: Codes, reason: Mapping[str, Any]) -> None:
-    """Put one network into a study whose search has not begun; the caller holds the lock for asking.
+    """Put networks into a study whose search has not begun; the caller holds the lock for asking.
+
+    Each is a batch of its own, so that no sampler completes what a killed process added only in part; this does.
 
     Args:
-        study: that has no trials, or only those of a warm start.
-        space: of the network.
-        codes: of the network, canonical, shape (1, choices).
-        reason: why it is proposed (JSON values), for people.
+        study: to which nothing is added when it has trials other than these and those of a warm start.
+        space: of the networks.
+        codes: of different networks, canonical, shape (n, choices).
+        reason: why they are proposed (JSON values), for people.
     """
     trials = study.get_trials(deepcopy=False)
+    if any(WARM_START not in trial.user_attrs and trial.user_attrs.get(PROPOSAL) != reason for trial in trials):
+        return
     known = {trial.user_attrs[ARCHITECTURE] for trial in trials if ARCHITECTURE in trial.user_attrs}
-    begun = any(WARM_START not in trial.user_attrs for trial in trials)
-    if not begun and space.architectures(codes)[0].to_json() not in known:
-        _add(study, space, Batch(codes, [reason]), len(trials), 0)
+    new = [architecture.to_json() not in known for architecture in space.architectures(codes)]
+    for number, row in enumerate(codes[new], start=len(trials)):
+        _add(study, space, Batch(row[None], [reason]), number, 0)
 
 
 def _add(study: Study, space: SearchSpace, batch: Batch, start: int, present: int) -> None:

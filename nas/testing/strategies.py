@@ -155,6 +155,13 @@ class StrategyContract:
         self.run(strategy, supernet, batch, 0, self.total)
         assert gradients_of(supernet)
 
+    def test_chosen_networks_are_different_ones_of_the_space(self, moments: list[Moment]) -> None:
+        for _, strategy, supernet in map(copied, moments):
+            chosen = strategy.chosen(supernet.space)
+            if chosen is not None:
+                np.testing.assert_array_equal(supernet.space.canonical(chosen), chosen)
+                assert len(np.unique(chosen, axis=0)) == len(chosen) >= 1
+
     # ------------------------------------------------------------ repeatability
 
     def test_the_same_step_has_the_same_gradients(self, moments: list[Moment], batch: Batch) -> None:

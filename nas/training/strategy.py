@@ -58,11 +58,15 @@ class Strategy(ABC, Generic[Network]):
         """Whether `bind` must be called before the first step."""
         return False
 
-    def bind(self, costs: Mapping[str, Cost]) -> None:
+    def bind(self, costs: Mapping[str, Cost], space: SearchSpace) -> None:
         """Take the metrics that are known without evaluation, by name, such as `latency_ms.local`.
 
+        Args:
+            costs: of the networks of `space`.
+            space: whose supernet will be trained.
+
         Raises:
-            ValueError: when the one that it needs is not among them.
+            ValueError: when the one that it needs is not among them, or no network can be what is asked for.
         """
 
     def parameters(self) -> list[nn.Parameter]:
@@ -71,7 +75,8 @@ class Strategy(ABC, Generic[Network]):
         return []
 
     def chosen(self, space: SearchSpace) -> Codes | None:
-        """Codes of the network that it found best, shape (1, choices), when it searches while it trains."""
+        """Codes of the networks that it found, the best one first, shape (n, choices), when it searches while it
+        trains."""
         return None
 
     def prepare(self, network: Network, step: Step) -> list[Reordering]:

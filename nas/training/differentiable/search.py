@@ -85,12 +85,23 @@ class DifferentiableSearch(Strategy[Supernet]):
     def needs_costs(self) -> bool:
         return True
 
-    def bind(self, costs: Mapping[str, Cost]) -> None:
+    def bind(self, costs: Mapping[str, Cost], space: SearchSpace) -> None:
         latencies = [name for name in costs if name.startswith("latency_ms.")]
         name = self.cost_name or (latencies[0] if latencies else "")
         if name not in costs:
             raise ValueError(f"cost is {name!r}, give one of {', '.join(costs)}")
         self._cost = costs[name]
+
+    @property
+    def cost(self) -> Cost:
+        """The metric that is held down.
+
+        Raises:
+            RuntimeError: before `bind`.
+        """
+        if self._cost is None:
+            raise RuntimeError("a differentiable search needs `bind` before its first step")
+        return self._cost
 
     def distribution(self, space: SearchSpace) -> Distribution:
         """The distribution over the networks of `space`, as it is now."""
@@ -152,14 +163,12 @@ class DifferentiableSearch(Strategy[Supernet]):
         self, network: Supernet, distribution: Distribution, inputs: Tensor, target: Tensor, step: Step
     ) -> dict[str, float]:
         """Leave the gradients of the logits in them."""
-        if self._cost is None:
-            raise RuntimeError("a differentiable search needs `bind` before its first step")
         space = network.space
         fixed = distribution.sample(1, step.rng)
         mixed = mixable(space)
         outputs = self.mixed_outputs(network, inputs, space.architectures(fixed)[0], step, mixed)
         loss = step.loss(outputs, target)
-        expected = distribution.expected(self._cost, DRAWN, step.rng)
+        expected = distribution.expected(self.cost, DRAWN, step.rng)
         total = self.penalty(loss, PER_UNIT * expected, PER_UNIT * self._reference(space), self.alpha, self.beta)
         others = [column for column, choice in enumerate(space.choices) if choice.name not in mixed]
         advantage = float(loss.detach()) - (float(loss.detach()) if self.baseline is None else self.baseline)
@@ -180,9 +189,9 @@ class DifferentiableSearch(Strategy[Supernet]):
         return Mixture(network, mixed)(inputs, fixed, logits, lambda scores: self.weigh(scores, step))
 
     def _reference(self, space: SearchSpace) -> float:
-        if self.reference is None and self._cost is not None:
-            self.reference = float(self._cost(space.random_codes(REFERENCE_DRAWN, np.random.default_rng(0))).mean())
-        return float(self.reference or 1.0)
+        if self.reference is None:
+            self.reference = float(self.cost(space.random_codes(REFERENCE_DRAWN, np.random.default_rng(0))).mean())
+        return self.reference
 
     def observe(self, network: Supernet, losses: Mapping[str, float]) -> None:
         if "architecture" not in losses or self._optimizer is None:

@@ -10,6 +10,7 @@ from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.options import check_name, check_options
 from nas.training.strategies.attentive import Attentive
+from nas.training.strategies.efficientformer import EfficientFormer
 from nas.training.strategies.fbnet import FBNet
 from nas.training.strategies.largest_first import LargestFirst
 from nas.training.strategies.progressive_shrinking import ProgressiveShrinking
@@ -28,6 +29,7 @@ STRATEGIES: Mapping[str, Callable[..., Strategy[Supernet]]] = MappingProxyType(
         "progressive_shrinking": ProgressiveShrinking,
         "proxylessnas": ProxylessNAS,
         "fbnet": FBNet,
+        "efficientformer": EfficientFormer,
     }
 )
 

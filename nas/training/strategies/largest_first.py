@@ -32,8 +32,8 @@ class LargestFirst(Strategy[Supernet]):
     def needs_costs(self) -> bool:
         return self.then.needs_costs
 
-    def bind(self, costs: Mapping[str, Cost]) -> None:
-        self.then.bind(costs)
+    def bind(self, costs: Mapping[str, Cost], space: SearchSpace) -> None:
+        self.then.bind(costs, space)
 
     def parameters(self) -> list[nn.Parameter]:
         return self.then.parameters()

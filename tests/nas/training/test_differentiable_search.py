@@ -194,7 +194,7 @@ def test_the_latency_term_moves_the_expected_latency(
     ends = {}
     for alpha in (0.0, 20.0):
         strategy = make(penalty="added", alpha=alpha, warmup_share=0.0, learning_rate=0.1)
-        strategy.bind({"latency_ms.device": lambda codes: space.macs(codes) / 1e6})
+        strategy.bind({"latency_ms.device": lambda codes: space.macs(codes) / 1e6}, space)
         costs = search(strategy, supernet, batch, 60)
         ends[alpha] = float(
             strategy.distribution(space).expected(lambda codes: space.macs(codes) / 1e6, 500, np.random.default_rng(0))
@@ -213,7 +213,7 @@ def test_weights_alone_are_trained_during_the_warm_up(
     space: SearchSpace, supernet: Supernet, batch: tuple[Tensor, Tensor]
 ) -> None:
     strategy = ProxylessNAS(warmup_share=0.5)
-    strategy.bind({"latency_ms.device": space.macs})
+    strategy.bind({"latency_ms.device": space.macs}, space)
     step = Step(4, 10, np.random.default_rng(0), F.cross_entropy)
     assert set(strategy.step(copy(supernet), *batch, step)) == {"network"}
     later = Step(5, 10, np.random.default_rng(0), F.cross_entropy)
@@ -227,7 +227,7 @@ def test_images_of_the_distribution_do_not_reach_the_weights(
     found = []
     for scale in (1.0, 3.0):
         strategy, network = FBNet(warmup_share=0.0), copy(supernet).eval()
-        strategy.bind({"latency_ms.device": space.macs})
+        strategy.bind({"latency_ms.device": space.macs}, space)
         images = batch[0].clone()
         images[16:] *= scale
         strategy.step(network, images, batch[1], Step(0, 10, np.random.default_rng(0), F.cross_entropy))
@@ -238,34 +238,47 @@ def test_images_of_the_distribution_do_not_reach_the_weights(
     assert any(not torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
 
 
-def test_the_search_begins_with_the_network_that_the_training_chose(tmp_path: Path) -> None:
-    """With the calibrated predictor of this machine as the latency term."""
-    options = '{"learning_rate": 0.3, "warmup_share": 0.1}'
+@pytest.mark.parametrize(
+    ("name", "options", "networks"),
+    [
+        ("proxylessnas", '{"learning_rate": 0.3, "warmup_share": 0.1}', 1),  # latency as this machine's predictor says
+        ("efficientformer", '{"cost": "macs_m", "networks": 2}', 2),
+    ],
+)
+def test_the_search_begins_with_the_networks_that_the_training_chose(
+    name: str, options: str, networks: int, tmp_path: Path
+) -> None:
     result = nas.run(
         TINY,
         f"directory={tmp_path / 'run'}",
-        f"training.strategy={{name: proxylessnas, options: {options}}}",
+        f"training.strategy={{name: {name}, options: {options}}}",
         "search.evaluations=3",
         "search.limits=[]",
     )
     training = json.loads((result.path / "training.json").read_text())
-    (study,) = [evaluation for evaluation in nas.search(result.path / "config.yaml") if evaluation.number == 0]
-    assert study.architecture.values == training["chosen"]
-    assert study.proposal["source"] == "proxylessnas"
+    found = sorted(nas.search(result.path / "config.yaml"), key=lambda evaluation: evaluation.number)
+    assert [evaluation.architecture.values for evaluation in found[:networks]] == training["chosen"]
+    sources = [evaluation.proposal.get("source") == name for evaluation in found]
+    assert sources == [True] * networks + [False] * (3 - networks)
     assert all(epoch["losses"]["expected_cost"] > 0 for epoch in training["epochs"])
 
 
-def test_an_unknown_metric_of_a_run_is_said_before_training(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"training.strategy.options: cost is 'latency_ms.phone'"):
-        nas.run(
-            TINY, f"directory={tmp_path / 'run'}", "training.strategy={name: fbnet, options: {cost: latency_ms.phone}}"
-        )
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("{name: fbnet, options: {cost: latency_ms.phone}}", "cost is 'latency_ms.phone'"),
+        ("{name: efficientformer, options: {limit: 1.0e-9}}", "limit is 1e-09, but the smallest network of the space"),
+    ],
+)
+def test_a_metric_or_limit_that_cannot_be_is_said_before_training(strategy: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"training.strategy.options: {message}"):
+        nas.run(TINY, f"directory={tmp_path / 'run'}", f"training.strategy={strategy}")
     assert not (tmp_path / "run" / "training.json").exists()
 
 
 def test_an_unknown_metric_raises(space: SearchSpace) -> None:
     with pytest.raises(ValueError, match=r"cost is 'latency_ms.phone', give one of latency_ms.device"):
-        ProxylessNAS(cost="latency_ms.phone").bind({"latency_ms.device": space.macs})
+        ProxylessNAS(cost="latency_ms.phone").bind({"latency_ms.device": space.macs}, space)
 
 
 def test_a_step_without_costs_raises(space: SearchSpace, supernet: Supernet, batch: tuple[Tensor, Tensor]) -> None:

@@ -40,6 +40,8 @@ TRIED: list[tuple[str, dict[str, Any], int]] = [  # names, options, steps of the
     ("proxylessnas", {"warmup_share": 0.3, "cost": "positions"}, 0),
     ("proxylessnas", {"penalty": "added", "cost": "positions"}, 3),
     ("fbnet", {"warmup_share": 0.3, "cost": "positions"}, 0),
+    ("efficientformer", {"warmup_share": 0.3, "cost": "positions"}, 0),
+    ("efficientformer", {"cost": "positions", "limit": 2.0}, 3),
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "sandwich": [{"random_paths": -1}, {"distillation": "hard"}, {"distillation_weight": 1.5}, {"random_paths": "a"}],
@@ -47,6 +49,7 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     "attentive": [{"mode": "good"}, {"candidates": 0}, {"candidates": 1_000}, {"distillation_weight": -0.1}],
     "proxylessnas": [{"penalty": "huge"}, {"reference": 0.0}, {"warmup_share": 1.1}, {"learning_rate": 0.0}],
     "fbnet": [{"penalty": "huge"}, {"alpha": -1.0}, {"architecture_share": 0.6}, {"warmup_share": -0.1}],
+    "efficientformer": [{"limit": 0.0}, {"networks": 0}, {"warmup_share": -0.1}, {"learning_rate": 0.0}],
     "progressive_shrinking": [
         {"random_paths": 0}, {"shares": [1, 1]}, {"shares": [0, 1, 1, 1]}, {"shares": [1, -1, 1, 1]},
         {"order": ["*_kernel"], "shares": [1, 1]}, {"distillation": "hard"}, {"shares": 4},
@@ -57,11 +60,11 @@ WRONG: dict[str, list[dict[str, Any]]] = {
 class TestStrategies(StrategyContract):
     @pytest.fixture(scope="class", params=TRIED, ids=str)
     @classmethod
-    def make(cls, request: pytest.FixtureRequest) -> Make:
+    def make(cls, request: pytest.FixtureRequest, space: SearchSpace) -> Make:
         def made() -> Strategy[Supernet]:
             strategy = make_strategy(*request.param)
             if strategy.needs_costs:
-                strategy.bind({"positions": lambda codes: 1.0 + codes.sum(axis=1)})
+                strategy.bind({"positions": lambda codes: 1.0 + codes.sum(axis=1)}, space)
             return strategy
 
         return made
