@@ -72,7 +72,7 @@ def efficient_hybrid(
     """
     given = {name: value for name, value in locals().items() if name != "preset" and value is not None}
     chosen = preset_options(preset) | given
-    options = DEFAULTS | chosen
+    options = {**DEFAULTS, **chosen}
     check_options(options)
     choices = [Choice("resolution", tuple(sorted(options["resolutions"])))]
     slots = [Slot("stem", ("resolution",), partial(_stem, options=options))]

@@ -9,7 +9,6 @@ from nas.testing.spaces import SearchSpaceContract
 from search_spaces import SearchSpace
 from search_spaces.hybrid.blocks import KINDS
 
-
 #: Kinds of the families of mixers, which `TestHybridOfMixers` has.
 OF_MIXERS = (
     "patch_merging", "overlapping_patches", "depthwise_merging", "narrow_squeeze_mbconv", "transformer", "fused_filters"
@@ -34,7 +33,10 @@ class TestHybridOfSmallImages(SearchSpaceContract):
             strides=(1, 2),
             depths=((0, 1), (1,)),
             first_kinds=(("mbconv", "grouped", "fused"), ("squeeze_mbconv", "small_kernel")),
-            kinds=(("mbconv", "squeeze_mbconv", "grouped", "fused"), tuple(kind for kind in KINDS if kind not in OF_MIXERS)),
+            kinds=(
+                ("mbconv", "squeeze_mbconv", "grouped", "fused"),
+                tuple(kind for kind in KINDS if kind not in OF_MIXERS),
+            ),
             expansions=(1, 2),
             head=24,
             features=16,
