@@ -89,7 +89,6 @@ _PRESETS["shvit-s1"] = _PRESETS["images"] | {
     "head": 0,
     "activation": "relu",
 }
-
 _PRESETS["efficientvmamba-t"] = _PRESETS["images"] | {
     "resolutions": (224,),
     "stem": (48,),
@@ -121,8 +120,6 @@ _PRESETS["efficientmod-xxs"] = _PRESETS["images"] | {
     "head": 0,
     "head_kind": "layer_norm",
 }
-
-
 # Of the stages that end with a fusion the width is fixed: it reads what came in beside what came out, so a narrower one
 # would not read the first channels of both.
 _PRESETS["affnet-et"] = _PRESETS["images"] | {

@@ -55,8 +55,10 @@ class Stage:
         depth = Choice(f"{name}_depth", tuple(sorted(options["depths"][position])))
         self.choices.append(depth)
         kinds, expansions = options["kinds"][position], options["expansions"]
-        whole = any(KINDS[kind].whole for kind in kinds)
-        for layer in range(1, (1 if whole else max(options["depths"][position])) + 1):
+        slots = max(options["depths"][position])
+        if any(KINDS[kind].whole for kind in kinds):
+            slots = min(slots, 1)
+        for layer in range(1, slots + 1):
             self._add(f"{name}_block{layer}", kinds, expansions, self.width, 1, _needed(depth, layer))
 
     def _add(

@@ -64,6 +64,14 @@ def test_kinds_without_hidden_channels_have_no_expansion() -> None:
     assert expansion.requires == ("stage2_first_kind", ("fused",))
 
 
+def test_a_kind_that_is_a_whole_stage_has_one_slot() -> None:
+    space = search_spaces.get("efficient-hybrid", preset="affnet-et")
+    blocks = [slot.name for slot in space.slots if "block" in slot.name]
+    assert blocks == ["stage1_block1", "stage2_block1", "stage2_block2", *(f"stage{n}_block1" for n in (3, 4, 5))]
+    without = search_spaces.get("efficient-hybrid", preset="affnet-et", depths=((0,),) * 5)
+    assert [slot.name for slot in without.slots] == ["stem", *(f"stage{n}_first" for n in range(1, 6)), "head"]
+
+
 @pytest.mark.parametrize("name", ["images", "efficientvmamba-t"])
 def test_options_make_the_same_space(name: str) -> None:
     space = search_spaces.get("efficient-hybrid", preset=name)
