@@ -13,6 +13,7 @@ from search_spaces.constant import Constant
 from search_spaces.options import OneOf
 from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
+from search_spaces.repeat import Repeat
 
 
 def same_padding(kernel: int) -> int:
@@ -86,6 +87,10 @@ class Layers:
     def one_of(self, options: Sequence[Callable[[], nn.Module]], chosen: int) -> OneOf:
         """The module that `options[chosen]` makes; an elastic layer holds all of them."""
         return OneOf(options, (chosen,))
+
+    def repeat(self, make: Callable[[], nn.Module], count: int) -> Repeat:
+        """A chain of `count` blocks that `make` makes; an elastic one runs the first ones."""
+        return Repeat(make, count)
 
     def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
         """An affine map of the last dimension."""

@@ -59,10 +59,14 @@ class Supernet(nn.Module):
         return self.get_submodule(f"slots.{slot}.{_class_name(spec)}")
 
     def _pairs(self, slot: str, spec: ModuleSpec) -> list[tuple[ElasticLayer, nn.Module]]:
-        """Every elastic layer of a slot beside its counterpart in the static module."""
+        """Every elastic layer of a slot beside its counterpart in the static module.
+
+        The blocks that a shorter `Repeat` does not have, have none.
+        """
         elastic = self._elastic(slot, spec)
         static = dict(self.space.skeleton(spec).named_modules())
-        return [(layer, static[name]) for name, layer in elastic.named_modules() if isinstance(layer, ElasticLayer)]
+        layers = [(name, layer) for name, layer in elastic.named_modules() if isinstance(layer, ElasticLayer)]
+        return [(layer, static[name]) for name, layer in layers if name in static]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), of images of shape (n, channels, height, width); images of another resolution

@@ -12,6 +12,7 @@ from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter, Positions
+from search_spaces.repeat import Repeat
 
 
 class ElasticLayer(nn.Module):
@@ -115,6 +116,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.options import ElasticOneOf
 
         return ElasticOneOf(options)
+
+    def repeat(self, make: Callable[[], nn.Module], count: int) -> Repeat:
+        from search_spaces.elastic.repeat import ElasticRepeat
+
+        return ElasticRepeat(make, count)
 
     def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
         from search_spaces.elastic.linear import ElasticLinear

@@ -12,12 +12,14 @@ from torch import nn
 from search_spaces.convnet.blocks import FusedMBConv, GroupedMBConv, MBConv, make_divisible
 from search_spaces.hybrid.conv_attention import ConvAttention, SmallKernelAttention
 from search_spaces.hybrid.ends import SqueezeMBConv
-from search_spaces.hybrid.frequency_filter import FrequencyFilter
+from search_spaces.hybrid.frequency_filter import FrequencyFilter, FusedFilters
 from search_spaces.hybrid.modulation import Modulation
+from search_spaces.hybrid.patches import PatchConvolution, PatchMerging
 from search_spaces.hybrid.selective_scan import AtrousSelectiveScan
 from search_spaces.hybrid.single_head import ConvFeedForward, SingleHeadAttention
 from search_spaces.hybrid.small_kernel import SmallKernelMBConv
-from search_spaces.hybrid.state_mixer import HiddenStateMixer
+from search_spaces.hybrid.state_mixer import DepthwiseMerging, HiddenStateMixer
+from search_spaces.hybrid.transformer import Transformer
 from search_spaces.spec import ModuleSpec
 
 #: Attention is reduced to images of at most so many pixels each way (LowFormer: 7 of 14 at 224 px).
@@ -31,12 +33,13 @@ class Place:
     Attributes:
         in_channels: of the input.
         out_channels: of the output.
-        expansion: ratio of hidden to input channels.
+        expansion: ratio of hidden to input channels; of no meaning to kinds without hidden channels.
         kernel: of kinds with an elastic kernel.
         stride: of the block.
         resolution: height and width of the input in pixels.
         largest_resolution: the same at the largest resolution of the space.
         activation: `relu` or `hardswish`, of kinds that leave it open.
+        depth: how many blocks the stage has beside its first.
     """
 
     in_channels: int
@@ -47,6 +50,7 @@ class Place:
     resolution: int
     largest_resolution: int
     activation: str
+    depth: int = 0
 
     @property
     def hidden(self) -> int:
@@ -72,12 +76,16 @@ class Kind:
         spec: describes the module at a place.
         changes_shape: whether it can change the number of channels and the resolution.
         elastic_kernel: whether the kernel size is a choice.
+        expands: whether it has hidden channels, whose number is a choice.
+        whole: whether it is all blocks of a stage beside the first, as many as the stage's depth says.
         divisor: the input channels must be a multiple of it.
     """
 
     spec: Callable[[Place], ModuleSpec]
     changes_shape: bool = False
     elastic_kernel: bool = False
+    expands: bool = True
+    whole: bool = False
     divisor: int = 1
 
 
@@ -96,12 +104,13 @@ def convolution(
     return Kind(spec, changes_shape=True, elastic_kernel=elastic_kernel, divisor=divisor)
 
 
-def mixer(module: Callable[..., nn.Module], divisor: int = 1, **properties: str) -> Kind:
+def mixer(module: Callable[..., nn.Module], *, divisor: int = 1, whole: bool = False, **properties: str) -> Kind:
     """A kind that keeps the shape.
 
     Args:
         module: takes channels, hidden channels and the arguments that `properties` names.
         divisor: of the channels.
+        whole: whether it is all blocks of a stage.
         properties: for further arguments of the module the property of the place that it is.
     """
 
@@ -109,33 +118,71 @@ def mixer(module: Callable[..., nn.Module], divisor: int = 1, **properties: str)
         arguments = {argument: getattr(place, name) for argument, name in properties.items()}
         return ModuleSpec.of(module, channels=place.in_channels, hidden=place.hidden, **arguments)
 
-    return Kind(spec, divisor=divisor)
+    return Kind(spec, whole=whole, divisor=divisor)
 
 
-def _squeezed(place: Place) -> ModuleSpec:
+def _squeezed(share: int) -> Callable[[Place], ModuleSpec]:
+    """An inverted residual whose squeeze-excite has that share of the hidden channels."""
+
+    def spec(place: Place) -> ModuleSpec:
+        return ModuleSpec.of(
+            SqueezeMBConv,
+            in_channels=place.in_channels,
+            out_channels=place.out_channels,
+            hidden=place.hidden,
+            kernel=3,
+            stride=place.stride,
+            activation=place.activation,
+            squeeze=make_divisible(place.hidden / share),
+            gate="relu_sigmoid",
+        )
+
+    return spec
+
+
+def _depthwise_merging(place: Place) -> ModuleSpec:
     return ModuleSpec.of(
-        SqueezeMBConv,
+        DepthwiseMerging,
         in_channels=place.in_channels,
         out_channels=place.out_channels,
-        hidden=place.hidden,
-        kernel=3,
+        hidden=place.out_channels * place.expansion,
         stride=place.stride,
-        activation=place.activation,
-        squeeze=make_divisible(place.hidden / 4),
-        gate="relu_sigmoid",
+        squeeze=make_divisible(place.out_channels * place.expansion / 4),
+    )
+
+
+def _patch_merging(place: Place) -> ModuleSpec:
+    return ModuleSpec.of(
+        PatchMerging, in_channels=place.in_channels, out_channels=place.out_channels, stride=place.stride
+    )
+
+
+def _overlapping_patches(place: Place) -> ModuleSpec:
+    return ModuleSpec.of(
+        PatchConvolution,
+        in_channels=place.in_channels,
+        out_channels=place.out_channels,
+        kernel=2 * place.stride - 1,
+        stride=place.stride,
     )
 
 
 #: All kinds by name, roughly from the cheapest to the most expensive. A new one is a line here.
 KINDS: dict[str, Kind] = {
+    "patch_merging": Kind(_patch_merging, changes_shape=True, expands=False),
+    "overlapping_patches": Kind(_overlapping_patches, changes_shape=True, expands=False),
     "conv_ffn": mixer(ConvFeedForward),
     "mbconv": convolution(MBConv, elastic_kernel=True),
-    "squeeze_mbconv": Kind(_squeezed, changes_shape=True),
+    "narrow_squeeze_mbconv": Kind(_squeezed(8), changes_shape=True),
+    "squeeze_mbconv": Kind(_squeezed(4), changes_shape=True),
+    "depthwise_merging": Kind(_depthwise_merging, changes_shape=True),
     "single_head_attention": mixer(SingleHeadAttention),
     "state_mixer": mixer(HiddenStateMixer, resolution="resolution", states="states"),
     "modulation": mixer(Modulation, resolution="resolution"),
     "frequency_filter": mixer(FrequencyFilter, divisor=8, resolution="resolution"),
+    "fused_filters": mixer(FusedFilters, divisor=8, whole=True, resolution="resolution", depth="depth"),
     "selective_scan": mixer(AtrousSelectiveScan, resolution="resolution"),
+    "transformer": mixer(Transformer),
     "small_kernel_attention": mixer(SmallKernelAttention, stride="attention_stride"),
     "small_kernel": convolution(SmallKernelMBConv, divisor=2),
     "conv_attention": mixer(ConvAttention, stride="attention_stride"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.hybrid.blocks import KINDS
+from search_spaces.hybrid.ends import HEADS, STEMS
 from search_spaces.space import nearest
 
 #: Fewest channels of a stage; attention takes a part of them.
@@ -23,6 +24,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError("stem and stem_strides must have one entry for each convolution, one at least")
     if options["activation"] not in _ACTIVATIONS:
         raise ValueError(f"activation is one of {', '.join(_ACTIVATIONS)}, not {options['activation']!r}")
+    _check_ends(options)
     for name in ("resolutions", "stem", "stem_strides", "kernels", "first_expansions", "expansions"):
         _positive(name, options[name])
     for name in ("in_channels", "classes"):
@@ -38,6 +40,16 @@ def check_options(options: Mapping[str, Any]) -> None:
         _check_divisors(options["first_kinds"][stage], before)
         _check_divisors(options["kinds"][stage], inside)
         before = inside
+
+
+def _check_ends(options: Mapping[str, Any]) -> None:
+    for name, known in (("stem_kind", STEMS), ("head_kind", HEADS)):
+        if options[name] not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}, not {options[name]!r}")
+    if options["stem_kind"] != "convolutions" and len(options["stem"]) != 1:
+        raise ValueError(f"a stem of kind {options['stem_kind']!r} is one convolution, not {len(options['stem'])}")
+    if options["head_kind"] != "convolution" and (options["head"] or options["features"]):
+        raise ValueError(f"a head of kind {options['head_kind']!r} has no other layers: head and features must be 0")
 
 
 def _positive(name: str, values: Sequence[int]) -> None:
@@ -58,6 +70,8 @@ def _check_stage(options: Mapping[str, Any], stage: int) -> None:
     for kind in (*first_kinds, *kinds):
         if kind not in KINDS:
             raise ValueError(f"unknown kind of block {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}")
+    if len(kinds) > 1 and any(KINDS[kind].whole for kind in kinds):
+        raise ValueError(f"a kind that is a whole stage is the only one of its stage, not one of {', '.join(kinds)}")
     fixed = [kind for kind in first_kinds if not KINDS[kind].changes_shape]
     if fixed:
         raise ValueError(f"{fixed[0]!r} cannot change the number of channels, so no stage begins with it")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from search_spaces.convnet.blocks import ConvNormAct, MBConv, activation_of
+from search_spaces.hybrid.patches import PatchConvolution
+from search_spaces.hybrid.tokens import to_tokens
 from search_spaces.layers import Layers
+from search_spaces.spec import ModuleSpec
 
 
 class Stem(nn.Sequential):
@@ -72,3 +76,78 @@ class HybridHead(nn.Module):
             y = self.act(self.mix_norm(self.mix(y)))
         logits: Tensor = self.classifier(y)
         return logits
+
+
+class LayerNormHead(nn.Module):
+    """Layer normalisation of the channels at every pixel, global average, classifier.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        classes: number of outputs.
+    """
+
+    def __init__(self, layers: Layers, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = layers.layer_norm(in_channels)
+        self.classifier = layers.linear(in_channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.norm(to_tokens(x)).mean(1))
+        return logits
+
+
+#: Describes a part of a network by the options of its space.
+FromOptions = Callable[[Mapping[str, Any]], ModuleSpec]
+
+
+def _convolutions(options: Mapping[str, Any]) -> ModuleSpec:
+    return ModuleSpec.of(
+        Stem,
+        in_channels=options["in_channels"],
+        channels=tuple(options["stem"]),
+        strides=tuple(options["stem_strides"]),
+        activation=options["activation"],
+    )
+
+
+def _patches(overlapping: bool) -> FromOptions:
+    def spec(options: Mapping[str, Any]) -> ModuleSpec:
+        (channels,), (stride,) = options["stem"], options["stem_strides"]
+        kernel = 2 * stride - 1 if overlapping else stride
+        return ModuleSpec.of(
+            PatchConvolution, in_channels=options["in_channels"], out_channels=channels, kernel=kernel, stride=stride
+        )
+
+    return spec
+
+
+#: The first layers by the option `stem_kind`. Overlapping patches (Wang et al., PVTv2, 2022) are twice as large as
+#: their distance, less one.
+STEMS: dict[str, FromOptions] = {
+    "convolutions": _convolutions,
+    "patches": _patches(overlapping=False),
+    "overlapping_patches": _patches(overlapping=True),
+}
+
+
+def _convolution_head(options: Mapping[str, Any], in_channels: int) -> ModuleSpec:
+    return ModuleSpec.of(
+        HybridHead,
+        in_channels=in_channels,
+        channels=options["head"],
+        features=options["features"],
+        classes=options["classes"],
+        activation=options["activation"],
+    )
+
+
+def _layer_norm_head(options: Mapping[str, Any], in_channels: int) -> ModuleSpec:
+    return ModuleSpec.of(LayerNormHead, in_channels=in_channels, classes=options["classes"])
+
+
+#: The last layers by the option `head_kind`, for a number of input channels.
+HEADS: dict[str, Callable[[Mapping[str, Any], int], ModuleSpec]] = {
+    "convolution": _convolution_head,
+    "layer_norm": _layer_norm_head,
+}

@@ -13,13 +13,14 @@ The smallest published network, AFFNet-ET (1.4 M parameters, 0.4 G MACs at 256 p
 
 from __future__ import annotations
 
+from functools import partial
 from math import tau
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.convnet.blocks import MBConv
+from search_spaces.convnet.blocks import ConvNormAct, MBConv
 from search_spaces.layers import Layers
 
 #: Below this magnitude a coefficient of the filter is 0.
@@ -71,6 +72,30 @@ class FrequencyFilter(nn.Module):
         filters = self.second(torch.relu(self.first(spectrum)))
         filters = filters - F.hardtanh(filters, -SHRINKAGE, SHRINKAGE)
         return self.spectrum.inverse(complex_product(filters, spectrum))
+
+
+class FusedFilters(nn.Module):
+    """A stage of AFFNet: blocks, and a convolution that reads what came into them beside what comes out of them.
+
+    Args:
+        layers: makes the layers.
+        channels: of the image, a multiple of 8.
+        hidden: channels of the inverted residual of each block.
+        resolution: height and width of the image; the same weights serve all.
+        depth: number of blocks.
+    """
+
+    def __init__(self, layers: Layers, channels: int, hidden: int, resolution: int, depth: int) -> None:
+        super().__init__()
+        self.filters = layers.repeat(partial(FrequencyFilter, layers, channels, hidden, resolution), depth)
+        self.norm = layers.group_norm(channels)
+        self.mix = ConvNormAct(layers, channels, channels, 1, 1, "identity")
+        self.fuse = ConvNormAct(layers, 2 * channels, channels, 1, 1, "silu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mix(self.norm(self.filters(x)))
+        result: Tensor = self.fuse(torch.cat([x, y], 1))
+        return result
 
 
 class RealSpectrum(nn.Module):

@@ -8,11 +8,10 @@ from math import prod
 from typing import Any
 
 from search_spaces.hybrid.checks import check_options
-from search_spaces.hybrid.ends import HybridHead, Stem
-from search_spaces.hybrid.presets import NAMED, preset_options
+from search_spaces.hybrid.ends import HEADS, STEMS
+from search_spaces.hybrid.presets import DEFAULTS, NAMED, preset_options
 from search_spaces.hybrid.stages import Channels, Stage, number, pixels
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
-from search_spaces.spec import ModuleSpec
 
 
 def efficient_hybrid(
@@ -23,6 +22,7 @@ def efficient_hybrid(
     classes: int | None = None,
     stem: Sequence[int] | None = None,
     stem_strides: Sequence[int] | None = None,
+    stem_kind: str | None = None,
     widths: Sequence[Sequence[int]] | None = None,
     strides: Sequence[int] | None = None,
     depths: Sequence[Sequence[int]] | None = None,
@@ -33,6 +33,7 @@ def efficient_hybrid(
     expansions: Sequence[int] | None = None,
     head: int | None = None,
     features: int | None = None,
+    head_kind: str | None = None,
     activation: str | None = None,
 ) -> SearchSpace:
     """Stages with elastic width and depth; each begins with a block that changes the shape, and goes on with blocks that
@@ -42,12 +43,16 @@ def efficient_hybrid(
 
     Args:
         preset: `images` (160 to 224 px), `small-images` (32 px), or the family of a published network, which the space
-            then has by the same name: `cpubone-nano`, `lowformer-b0` or `shvit-s1`.
+            then has by the same name: `cpubone-nano`, `lowformer-b0`, `shvit-s1`, `efficientvmamba-t`,
+            `efficientmod-xxs` or `affnet-et`; or `efficientvim`, which has blocks, stem and downsampling of
+            EfficientViM-M1, but one classifier only: not those that read the hidden states of each stage.
         resolutions: input sizes in pixels (elastic when there are several).
         in_channels: of the images.
         classes: number of classes.
         stem: channels of each of the first convolutions.
         stem_strides: of each of the first convolutions.
+        stem_kind: `convolutions` (3x3), or a single one with layer normalisation: `patches` (kernels side by side) or
+            `overlapping_patches`.
         widths: for each stage, the channels that it may have.
         strides: of the first block of each stage; 0 leaves that block out: the stage has no widths of its own, but the
             channels before it.
@@ -59,13 +64,15 @@ def efficient_hybrid(
         expansions: ratios of hidden to input channels of the other blocks.
         head: channels of a 1x1 convolution before the global average; 0 leaves it out.
         features: of a linear layer after the average; 0 leaves it out.
+        head_kind: `convolution`, or `layer_norm` (before the average, with neither of these layers).
         activation: `relu`, `hardswish` or `silu`.
 
     Raises:
         ValueError: when the preset or a kind is unknown, lists differ in length, or a size is impossible.
     """
     given = {name: value for name, value in locals().items() if name != "preset" and value is not None}
-    options = preset_options(preset) | given
+    chosen = preset_options(preset) | given
+    options = {**DEFAULTS, **chosen}
     check_options(options)
     choices = [Choice("resolution", tuple(sorted(options["resolutions"])))]
     slots = [Slot("stem", ("resolution",), partial(_stem, options=options))]
@@ -80,31 +87,16 @@ def efficient_hybrid(
     slots.append(Slot("head", depends, partial(_head, options=options, source=before, reduction=reduction)))
     # Of the published network only the ends may be others, otherwise it is not in the space.
     named = {preset: NAMED[preset]} if preset in NAMED and given.keys() <= {"in_channels", "classes"} else {}
-    return SearchSpace("efficient-hybrid", tuple(choices), tuple(slots), {"preset": preset, **options}, named=named)
+    return SearchSpace("efficient-hybrid", tuple(choices), tuple(slots), {"preset": preset, **chosen}, named=named)
 
 
 def _stem(values: Mapping[str, Value], phase: str, *, options: Mapping[str, Any]) -> Variant:
-    size, in_channels = pixels(values, 1), options["in_channels"]
-    spec = ModuleSpec.of(
-        Stem,
-        in_channels=in_channels,
-        channels=tuple(options["stem"]),
-        strides=tuple(options["stem_strides"]),
-        activation=options["activation"],
-    )
-    return Variant(spec, ((1, in_channels, size, size),))
+    size = pixels(values, 1)
+    return Variant(STEMS[options["stem_kind"]](options), ((1, options["in_channels"], size, size),))
 
 
 def _head(
     values: Mapping[str, Value], phase: str, *, options: Mapping[str, Any], source: Channels, reduction: int
 ) -> Variant:
     in_channels, size = number(values, source), pixels(values, reduction)
-    spec = ModuleSpec.of(
-        HybridHead,
-        in_channels=in_channels,
-        channels=options["head"],
-        features=options["features"],
-        classes=options["classes"],
-        activation=options["activation"],
-    )
-    return Variant(spec, ((1, in_channels, size, size),))
+    return Variant(HEADS[options["head_kind"]](options, in_channels), ((1, in_channels, size, size),))

@@ -54,8 +54,11 @@ class Stage:
             self.width, self.reduction = width.name, reduction * stride
         depth = Choice(f"{name}_depth", tuple(sorted(options["depths"][position])))
         self.choices.append(depth)
-        for layer in range(1, max(options["depths"][position]) + 1):
-            kinds, expansions = options["kinds"][position], options["expansions"]
+        kinds, expansions = options["kinds"][position], options["expansions"]
+        slots = max(options["depths"][position])
+        if any(KINDS[kind].whole for kind in kinds):
+            slots = min(slots, 1)
+        for layer in range(1, slots + 1):
             self._add(f"{name}_block{layer}", kinds, expansions, self.width, 1, _needed(depth, layer))
 
     def _add(
@@ -71,8 +74,10 @@ class Stage:
         kind = Choice(f"{name}_kind", tuple(k for k in KINDS if k in kinds), needed, ordered=False)
         elastic = tuple(k for k in kind.options if KINDS[str(k)].elastic_kernel)
         kernel = Choice(f"{name}_kernel", tuple(sorted(self._options["kernels"])), (kind.name, elastic))
-        expansion = Choice(f"{name}_expansion", tuple(sorted(expansions)), needed)
-        own = [kind, *([kernel] if elastic else []), expansion]
+        expands = tuple(k for k in kind.options if KINDS[str(k)].expands)
+        asked = needed if expands == kind.options else (kind.name, expands)
+        expansion = Choice(f"{name}_expansion", tuple(sorted(expansions)), asked)
+        own = [kind, *([kernel] if elastic else []), *([expansion] if expands else [])]
         block = _Block(
             name=name,
             source=self.width,
@@ -130,12 +135,13 @@ class _Block:
         place = Place(
             in_channels=channels,
             out_channels=number(values, self.target),
-            expansion=int(values[f"{self.name}_expansion"]),
+            expansion=int(values.get(f"{self.name}_expansion", 0)),
             kernel=int(values.get(f"{self.name}_kernel", 0)),
             stride=self.stride,
             resolution=size,
             largest_resolution=self.largest_resolution,
             activation=self.activation,
+            depth=0 if self.needed is None else int(values[self.needed[0]]),
         )
         spec = KINDS[str(values[f"{self.name}_kind"])].spec(place)
         return Variant(spec, ((1, channels, size, size),))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.convnet.blocks import FusedMBConv
+from search_spaces.convnet.blocks import FusedMBConv, MBConv
 from search_spaces.hybrid.tokens import to_image, to_tokens
 from search_spaces.layers import Layers
 
@@ -108,6 +108,38 @@ class _Depthwise(nn.Module):
 
 class _FeedForward(FusedMBConv):
     """Two 1 x 1 convolutions; the residual is left to the block."""
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+class DepthwiseMerging(nn.Module):
+    """Inverted residual that changes the shape, between two depthwise convolutions with a residual, which do not.
+
+    Args:
+        layers: makes the layers.
+        in_channels: of the input.
+        out_channels: of the output.
+        hidden: channels of the inverted residual.
+        stride: of the inverted residual.
+        squeeze: hidden channels of its squeeze-excite.
+    """
+
+    def __init__(
+        self, layers: Layers, in_channels: int, out_channels: int, hidden: int, stride: int, squeeze: int
+    ) -> None:
+        super().__init__()
+        self.before, self.after = _Depthwise(layers, in_channels), _Depthwise(layers, out_channels)
+        self.merge = _Merging(layers, in_channels, out_channels, hidden, 3, stride, "relu", squeeze)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.merge(x + self.before(x))
+        result: Tensor = x + self.after(x)
+        return result
+
+
+class _Merging(MBConv):
+    """Without residual, whatever the shapes."""
 
     def residual(self, x: Tensor, y: Tensor) -> Tensor:
         return y

@@ -55,6 +55,31 @@ def test_a_published_network_is_named_as_long_as_it_is_there() -> None:
     assert not search_spaces.get("efficient-hybrid").named
 
 
+def test_kinds_without_hidden_channels_have_no_expansion() -> None:
+    space = search_spaces.get("efficient-hybrid", preset="efficientmod-xxs")
+    assert "stage2_first_expansion" not in {choice.name for choice in space.choices}
+    kinds = {"first_kinds": (("fused", "patch_merging"),) * 3}
+    mixed = search_spaces.get("efficient-hybrid", preset="small-images", **kinds)
+    (expansion,) = (choice for choice in mixed.choices if choice.name == "stage2_first_expansion")
+    assert expansion.requires == ("stage2_first_kind", ("fused",))
+
+
+def test_a_kind_that_is_a_whole_stage_has_one_slot() -> None:
+    space = search_spaces.get("efficient-hybrid", preset="affnet-et")
+    blocks = [slot.name for slot in space.slots if "block" in slot.name]
+    assert blocks == ["stage1_block1", "stage2_block1", "stage2_block2", *(f"stage{n}_block1" for n in (3, 4, 5))]
+    without = search_spaces.get("efficient-hybrid", preset="affnet-et", depths=((0,),) * 5)
+    assert [slot.name for slot in without.slots] == ["stem", *(f"stage{n}_first" for n in range(1, 6)), "head"]
+
+
+@pytest.mark.parametrize("name", ["images", "efficientvmamba-t"])
+def test_options_make_the_same_space(name: str) -> None:
+    space = search_spaces.get("efficient-hybrid", preset=name)
+    assert search_spaces.get(space.name, **space.options).fingerprint == space.fingerprint
+    other = search_spaces.get("efficient-hybrid", preset=name, stem_kind="convolutions")
+    assert search_spaces.get(other.name, **other.options).fingerprint == other.fingerprint
+
+
 def values(space: SearchSpace, name: str) -> tuple[Any, ...]:
     return next(choice.options for choice in space.choices if choice.name == name)
 
@@ -109,6 +134,11 @@ def test_states_are_those_of_the_paper(pixels: int, states: int) -> None:
         ({"widths": ((24,), (48,), (68,))}, "blocks of kind 'frequency_filter' need a multiple of 8 channels, not 68"),
         ({"stem": (15,)}, "blocks of kind 'grouped' need a multiple of 2 channels, not 15"),
         ({"widths": (("a",), (48,), (64,))}, "cannot be made"),
+        ({"stem_kind": "patch"}, "stem_kind is one of convolutions, patches, overlapping_patches, not 'patch'"),
+        ({"stem_kind": "patches", "stem": (8, 16), "stem_strides": (2, 2)}, "'patches' is one convolution, not 2"),
+        ({"head_kind": "mean"}, "head_kind is one of convolution, layer_norm, not 'mean'"),
+        ({"head_kind": "layer_norm"}, "head and features must be 0"),
+        ({"kinds": (("fused",), ("fused",), ("fused_filters", "fused"))}, "the only one of its stage"),
     ],
 )
 def test_impossible_options_raise(options: dict[str, Any], message: str) -> None:
