@@ -49,6 +49,8 @@ def full() -> SearchSpace:
 class TestHat(SpaceCostsContract):
     """Three encoder layers, up to two decoder layers."""
 
+    random_architectures = 20
+
     @pytest.fixture(scope="class")
     @classmethod
     def space(cls) -> SearchSpace:

@@ -12,6 +12,8 @@ from search_spaces import SearchSpace
 class TestMobileNetV3OfDigits(SearchSpaceContract):
     """8 px, squeeze-excite in one unit, no layer after the average."""
 
+    random_architectures = 20
+
     @pytest.fixture(scope="class")
     @classmethod
     def space(cls) -> SearchSpace:
@@ -57,6 +59,8 @@ class TestMobileNetV3OfImages(SearchSpaceContract):
 
 class TestConvnetOfDigits(SearchSpaceContract):
     """All kinds of block, elastic width and depth."""
+
+    random_architectures = 20
 
     @pytest.fixture(scope="class")
     @classmethod
