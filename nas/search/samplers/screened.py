@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from nas.search.acquisition import Beliefs, improvement
 from nas.search.problem import Problem
@@ -19,9 +20,9 @@ from search_spaces.space import Codes, nearest
 
 Values = NDArray[np.float64]
 
-#: The option that leaves the choice of the surrogate to what was evaluated; it is made anew after so many more networks,
-#: the first time after so many.
-CHOSEN, EVERY, FIRST = "chosen", 100, 200
+#: The option that leaves the choice of the surrogate to what was evaluated; it is made after so many networks, and anew
+#: each time that their number has doubled, since it takes as long as several batches.
+CHOSEN, FIRST = "chosen", 200
 
 #: Candidates among which a batch is chosen with their correlations, and how coarsely they are found.
 FINALISTS, STRIDE = 100, 16
@@ -64,6 +65,7 @@ class ScreenedSampler(BatchSampler):
         self.initial, self.surrogate = initial, surrogate
         self._expensive = sum(metric.values is None for metric in problem.objectives)
         self._choice: tuple[bytes, Sequence[Kind]] = b"", []
+        self._libraries = ThreadpoolController()
         self._describe = Descriptors(problem.space)
         self._screening = Screening(problem, self._describe)
 
@@ -72,6 +74,11 @@ class ScreenedSampler(BatchSampler):
         if len(history.codes) < self.initial:
             codes = self.repaired(self.space.random_codes(n, rng), history.seen, rng)
             return Batch(codes, [{"source": "random"} for _ in codes])
+        # Its many small matrix products take several times as long when threads wait for each other.
+        with self._libraries.limit(limits=1, user_api="blas"):
+            return self._screened(history, n, rng)
+
+    def _screened(self, history: History, n: int, rng: np.random.Generator) -> Batch:
         lessons = Lessons(self.problem, history, self.initial)
         search = _Search(self.problem, lessons, self._describe(lessons.known), self._kinds(history))
         found = self._screening(search.believe, lessons.known, history.seen, rng)
@@ -83,14 +90,14 @@ class ScreenedSampler(BatchSampler):
     def _kinds(self, history: History) -> Sequence[Kind]:
         """The surrogate of each expensive objective.
 
-        It depends on the first networks alone, whose number is a multiple of `EVERY`, so that the choice is made seldom
-        and a resumed search makes the same one; that of the last time is kept.
+        It depends on the first networks alone, whose number is `FIRST` times a power of two, so that the choice is made
+        seldom and a resumed search makes the same one; that of the last time is kept.
         """
         if self.surrogate != CHOSEN:
             return [SURROGATES[self.surrogate]] * self._expensive
-        first = history.first(len(history.codes) // EVERY * EVERY)
-        if len(first.codes) < FIRST:
+        if len(history.codes) < FIRST:
             return [DEFAULT] * self._expensive
+        first = history.first(FIRST << (len(history.codes) // FIRST).bit_length() - 1)
         key = first.codes.tobytes() + first.values.tobytes()
         if key != self._choice[0]:
             lessons = Lessons(self.problem, first, self.initial)

@@ -64,8 +64,7 @@ class TestScreenedChoosingOften(BatchSamplerContract):
 
     @pytest.fixture(autouse=True)
     def often(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(screened, "EVERY", 7)
-        monkeypatch.setattr(screened, "FIRST", 14)
+        monkeypatch.setattr(screened, "FIRST", 7)
         monkeypatch.setattr(screened, "chosen", by_content)
 
 
