@@ -1,1 +1,1 @@
-"""How long the evaluation of one network takes."""
+"""What elastic layers cost."""

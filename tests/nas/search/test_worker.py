@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from synthetic_search import fork, kill, make_worker, on_all_images, synthetic_accuracy, trial_table, wait_until
 
 from nas.search import worker as worker_module
 from nas.search.encoding import trial_codes
 from nas.search.engines import LocalEvaluation
-from nas.search.journal import JournalStore
+from nas.search.journal import JournalFile, JournalStore
 from nas.search.storage import load
 from nas.search.worker import Worker, evaluations
 from search_spaces import Architecture, SearchSpace
@@ -84,9 +83,9 @@ def die_evaluating(worker: Worker, after: int) -> Worker:
 def die_writing(after: int, share: float) -> None:
     """Kill this process in write number `after` to the journal, when that share of the bytes is on disk."""
     left = iter(range(after))
-    write = JournalFileBackend.append_logs
+    write = JournalFile.append_logs
 
-    def append_logs(self: JournalFileBackend, logs: list[dict[str, object]]) -> None:
+    def append_logs(self: JournalFile, logs: list[dict[str, object]]) -> None:
         if next(left, None) is not None:
             return write(self, logs)
         path = Path(self._file_path)
@@ -95,7 +94,7 @@ def die_writing(after: int, share: float) -> None:
         os.truncate(path, before + round(share * (path.stat().st_size - before)))
         os._exit(9)
 
-    JournalFileBackend.append_logs = append_logs  # type: ignore[method-assign]
+    JournalFile.append_logs = append_logs  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("seed", range(2))
