@@ -17,8 +17,12 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt tests/oracles.txt
 demo: setup
 	$(BIN)/nas run quickstart
 
+# Tests that only compute run two at a time; those that time devices, or kill processes at certain moments, run alone.
+COMPUTING := tests/search_spaces tests/nas/training tests/nas/tasks tests/experiments
+
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(COMPUTING)
+	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
 
 lint: setup
 	$(BIN)/ruff check .

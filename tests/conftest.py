@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 import nas
 
@@ -16,10 +17,12 @@ TINY = Path(__file__).parent / "e2e" / "tiny.yaml"
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small are slower on many threads, and some tests fork."""
+    """Networks and matrices this small are slower on many threads, and some tests fork."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")  # of the processes that tests start
+        yield
     torch.set_num_threads(before)
 
 
