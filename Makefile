@@ -21,8 +21,10 @@ demo: setup
 COMPUTING := tests/search_spaces tests/nas/training tests/nas/tasks tests/experiments
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(COMPUTING)
-	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
+	status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(COMPUTING) || status=1; \
+	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%) || status=1; \
+	exit $$status
 
 lint: setup
 	$(BIN)/ruff check .

