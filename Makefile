@@ -18,7 +18,9 @@ demo: setup
 	$(BIN)/nas run quickstart
 
 # Tests that only compute run two at a time; those that time devices, or kill processes at certain moments, run alone.
-COMPUTING := tests/search_spaces tests/nas/training tests/nas/tasks tests/experiments
+COMPUTING := tests/search_spaces tests/nas/training tests/nas/tasks tests/experiments \
+	tests/latency_predictors/test_nasflat.py tests/latency_predictors/test_help.py \
+	$(filter-out %ray_evaluation.py %database.py %worker.py, $(wildcard tests/nas/search/test_*.py))
 
 test: setup
 	status=0; \
