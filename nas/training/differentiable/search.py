@@ -107,7 +107,7 @@ class DifferentiableSearch(Strategy[Supernet]):
         """The distribution over the networks of `space`, as it is now."""
         if self._distribution is None:
             self._distribution = Distribution(space)
-            # The published optimisers of architecture parameters: Adam with momenta 0 (ProxylessNAS) or small decay.
+            # Without momentum, as ProxylessNAS: options that were not drawn in a step are not moved by it.
             self._optimizer = torch.optim.Adam(self._distribution.logits, self.learning_rate, betas=(0.0, 0.999))
             if self._pending:
                 for logits, stored in zip(self._distribution.logits, self._pending["logits"], strict=True):
@@ -133,7 +133,7 @@ class DifferentiableSearch(Strategy[Supernet]):
     def restore(self, state: Mapping[str, Any]) -> None:
         if not state:
             return
-        self._pending = {"logits": state["logits"], "optimizer": state["optimizer"]}
+        self._pending = dict(state)
         self.baseline = None if math.isnan(state["baseline"]) else state["baseline"]
         self._distribution = self._optimizer = None
 

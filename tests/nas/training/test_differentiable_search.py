@@ -276,6 +276,22 @@ def test_a_metric_or_limit_that_cannot_be_is_said_before_training(strategy: str,
     assert not (tmp_path / "run" / "training.json").exists()
 
 
+def test_a_restored_state_is_given_again_before_any_step(
+    space: SearchSpace, supernet: Supernet, batch: tuple[Tensor, Tensor]
+) -> None:
+    """A training that is interrupted twice in a row without a step between loses nothing."""
+    first = ProxylessNAS(warmup_share=0.0)
+    first.bind({"latency_ms.device": space.macs}, space)
+    search(first, supernet, batch, 3)
+    second, third = ProxylessNAS(), ProxylessNAS()
+    second.restore(first.state())
+    third.restore(second.state())
+    assert third.baseline == first.baseline
+    logits = zip(third.distribution(space).logits, first.distribution(space).logits, strict=True)
+    assert all(torch.equal(found, expected) for found, expected in logits)
+    assert any(bool(expected.any()) for expected in first.distribution(space).logits)
+
+
 def test_an_unknown_metric_raises(space: SearchSpace) -> None:
     with pytest.raises(ValueError, match=r"cost is 'latency_ms.phone', give one of latency_ms.device"):
         ProxylessNAS(cost="latency_ms.phone").bind({"latency_ms.device": space.macs}, space)
