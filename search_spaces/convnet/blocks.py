@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,11 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
         raise ValueError(f"a layer has a positive number of channels, not {channels}")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def pixels(values: Mapping[str, int | float | str], reduction: int) -> int:
+    """Height and width of an image after strides of which `reduction` is the product, by the choice `resolution`."""
+    return ceil(int(values["resolution"]) / reduction)
 
 
 def check_sizes(

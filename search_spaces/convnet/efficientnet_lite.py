@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
-from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
+from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible, pixels
 from search_spaces.layers import Layers
 from search_spaces.pretrained import renamed
 from search_spaces.scaling import Scale, carried_over
@@ -192,7 +192,7 @@ def _block_spec(
 
 
 def _fixed(values: Mapping[str, Value], phase: str, *, spec: ModuleSpec, reduction: int) -> Variant:
-    size = ceil(int(values["resolution"]) / reduction)
+    size = pixels(values, reduction)
     return Variant(spec, ((1, spec["in_channels"], size, size),))
 
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
 
-from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible
+from search_spaces.convnet.blocks import ConvNormAct, Head, MBConv, check_sizes, make_divisible, pixels
 from search_spaces.space import Choice, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
@@ -156,8 +155,3 @@ class Network:
             activation=self.activation, epsilon=self.epsilon,
         )  # fmt: skip
         return Variant(spec, ((1, in_channels, size, size),))
-
-
-def pixels(values: Mapping[str, Value], reduction: int) -> int:
-    """Height and width of the image after strides of which `reduction` is the product."""
-    return ceil(int(values["resolution"]) / reduction)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import ceil
 from typing import Any
 
-from search_spaces.convnet.blocks import ConvNormAct, FusedMBConv, GroupedMBConv, Head, MBConv, check_sizes
+from search_spaces.convnet.blocks import ConvNormAct, FusedMBConv, GroupedMBConv, Head, MBConv, check_sizes, pixels
 from search_spaces.scaling import Scale, carried_over
 from search_spaces.space import Architecture, Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
@@ -139,12 +138,8 @@ def _check(
         )
 
 
-def _pixels(values: Mapping[str, Value], reduction: int) -> int:
-    return ceil(int(values["resolution"]) / reduction)
-
-
 def _stem(values: Mapping[str, Value], phase: str, *, in_channels: int, channels: int, stride: int) -> Variant:
-    size = _pixels(values, 1)
+    size = pixels(values, 1)
     spec = ModuleSpec.of(
         ConvNormAct, in_channels=in_channels, out_channels=channels, kernel=3, stride=stride, activation="relu"
     )
@@ -180,14 +175,14 @@ def _block(
     }
     if kind == "grouped":
         arguments["groups"] = in_channels // group_width
-    size = _pixels(values, reduction)
+    size = pixels(values, reduction)
     return Variant(ModuleSpec.of(_BLOCKS[kind], **arguments), ((1, in_channels, size, size),))
 
 
 def _head(
     values: Mapping[str, Value], phase: str, *, source: str, channels: int, classes: int, reduction: int
 ) -> Variant:
-    in_channels, size = int(values[source]), _pixels(values, reduction)
+    in_channels, size = int(values[source]), pixels(values, reduction)
     spec = ModuleSpec.of(
         Head, in_channels=in_channels, channels=channels, features=0, classes=classes, activation="relu"
     )

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
-from search_spaces.convnet.blocks import ConvNormAct, make_divisible
-from search_spaces.convnet.inverted_residuals import pixels
+from search_spaces.convnet.blocks import ConvNormAct, make_divisible, pixels
 from search_spaces.convnet.ofa_weights import converter, normalised
 from search_spaces.convnet.residual_blocks import Bottleneck, MaxPool, PooledClassifier, ResidualConvNormAct
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
 
-from search_spaces.convnet.blocks import ConvNormAct, Head
+from search_spaces.convnet.blocks import ConvNormAct, Head, pixels
 from search_spaces.space import Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 
@@ -58,7 +57,7 @@ def slot(name: str, choices: tuple[str, ...], source: Channels, reduction: int, 
 def _variant(source: Channels, reduction: int, make: Maker, values: Values, phase: str) -> Variant | None:
     channels = source.count(values)
     spec = make(values, channels)
-    size = ceil(int(values["resolution"]) / reduction)
+    size = pixels(values, reduction)
     return None if spec is None else Variant(spec, ((1, channels, size, size),))
 
 

@@ -7,10 +7,11 @@ from functools import partial
 from math import prod
 from typing import Any
 
+from search_spaces.convnet.blocks import pixels
 from search_spaces.hybrid.checks import check_options
 from search_spaces.hybrid.ends import HEADS, STEMS
 from search_spaces.hybrid.presets import DEFAULTS, NAMED, preset_options
-from search_spaces.hybrid.stages import Channels, Stage, number, pixels
+from search_spaces.hybrid.stages import Channels, Stage, number
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 
 

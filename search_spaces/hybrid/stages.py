@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from search_spaces.convnet.blocks import pixels
 from search_spaces.hybrid.blocks import KINDS, Place
 from search_spaces.space import Choice, Slot, Value, Variant
 
@@ -17,11 +18,6 @@ Channels = int | str
 def number(values: Mapping[str, Value], channels: Channels) -> int:
     """The number of channels."""
     return channels if isinstance(channels, int) else int(values[channels])
-
-
-def pixels(values: Mapping[str, Value], reduction: int) -> int:
-    """Height and width after strides of `reduction` in all."""
-    return ceil(int(values["resolution"]) / reduction)
 
 
 class Stage:
