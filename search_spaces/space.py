@@ -81,17 +81,19 @@ class Variant:
     Attributes:
         spec: of the module.
         input_shapes: shape of each input.
-        indices: whether the inputs are indices (64-bit integers), such as the numbers of tokens.
+        indices: when the inputs are indices (64-bit integers), such as the numbers of tokens: how many there are.
         state_inputs: how many of the inputs, the last ones, do not come from the slot before but from outside the
             network: state, such as the keys of earlier tokens.
         state_outputs: how many of the outputs, the last ones, are such state and leave the network.
+        method: of the module: what runs in this phase. `forward` is what is trained.
     """
 
     spec: ModuleSpec
     input_shapes: tuple[Shape, ...]
-    indices: bool = False
+    indices: int = 0
     state_inputs: int = 0
     state_outputs: int = 0
+    method: str = "forward"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class SearchSpace:
         choices: the dimensions, each after the one that it requires.
         slots: the places of the network, in the order in which they run.
         options: what the space was made with (JSON values); part of its fingerprint.
-        phases: the workloads that a network has; vision has `inference` only.
+        phases: the workloads that a network has; vision has `inference` only. Methods take the first one by default.
         input_name: name of the network's input.
         named: published architectures by the names that their papers give them, as values of the choices.
         pretrained: what converts weights that already exist, by their source (see `Supernet.load_pretrained`).
@@ -377,14 +379,13 @@ class SearchSpace:
 
     # ------------------------------------------------------------------- costs
 
-    def variants(self, architecture: Architecture, phase: str = "inference") -> dict[str, Variant]:
+    def variants(self, architecture: Architecture, phase: str | None = None) -> dict[str, Variant]:
         """The variant of every slot that the architecture uses, by the slot's name, in running order."""
-        self._check_phase(phase)
         codes = self.codes([architecture])[0].tolist()
-        found = {table.slot.name: table.variant(codes) for table in self._tables[phase]}
+        found = {table.slot.name: table.variant(codes) for table in self._tables[self._phase(phase)]}
         return {name: variant for name, variant in found.items() if variant is not None}
 
-    def workload(self, architecture: Architecture, phase: str = "inference") -> Workload:
+    def workload(self, architecture: Architecture, phase: str | None = None) -> Workload:
         """The operators of the whole network, batch 1."""
         variants = list(self.variants(architecture, phase).values())
         states = [(variant.state_inputs, variant.state_outputs) for variant in variants]
@@ -393,7 +394,8 @@ class SearchSpace:
     def variant_workload(self, variant: Variant) -> Workload:
         """The operators of one slot variant, traced once and cached."""
         if variant not in self._traces:
-            self._traces[variant] = trace(self.skeleton(variant.spec), variant.input_shapes, variant.indices)
+            module = self.skeleton(variant.spec)
+            self._traces[variant] = trace(module, variant.input_shapes, bool(variant.indices), variant.method)
         return self._traces[variant]
 
     def skeleton(self, spec: ModuleSpec) -> nn.Module:
@@ -403,68 +405,72 @@ class SearchSpace:
                 self._skeletons[spec] = spec.build()
         return self._skeletons[spec]
 
-    def features(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+    def features(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Additive costs by looking up and adding the slots' variants, shape (n, len(feature_names(phase)))."""
         return self._lookup(codes, phase)[:, : len(COSTS)]
 
-    def feature_names(self, phase: str = "inference") -> tuple[str, ...]:
+    def feature_names(self, phase: str | None = None) -> tuple[str, ...]:
         """Names of the columns of `features`."""
-        self._check_phase(phase)
+        self._phase(phase)
         return COSTS
 
-    def connectivity(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+    def connectivity(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """How the input reaches the output, shape (n, 4): the columns `CONNECTIVITY` of `search_spaces.connectivity`."""
-        self._check_phase(phase)
-        return self._connectivity[phase].features(self.canonical(codes))
+        return self._connectivity[self._phase(phase)].features(self.canonical(codes))
 
-    def slot_workloads(self, phase: str = "inference") -> SlotWorkloads:
+    def slot_workloads(self, phase: str | None = None) -> SlotWorkloads:
         """Which workload each slot runs, for costs that are sums over slots but no column of `features`."""
-        self._check_phase(phase)
-        return SlotWorkloads(self._tables[phase])
+        return SlotWorkloads(self._tables[self._phase(phase)])
 
-    def macs(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+    def macs(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Multiply-accumulate operations of one forward pass, shape (n,)."""
         columns = [column for column, name in enumerate(COSTS) if name.startswith("macs_")]
         return np.asarray(self._lookup(codes, phase)[:, columns].sum(axis=1))
 
     def parameters(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Trainable parameters of what runs in a phase (of the first one when none is given), shape (n,)."""
-        return self._lookup(codes, phase or self.phases[0])[:, PARAMETERS]
+        return self._lookup(codes, phase)[:, PARAMETERS]
 
-    def memory_bytes(self, codes: Codes, phase: str = "inference") -> NDArray[np.float64]:
+    def memory_bytes(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Weights plus the largest sum of activations alive at once, in bytes at float32, shape (n,)."""
         table = self._lookup(codes, phase)
         held = table[:, COSTS.index("weight_bytes")] + table[:, IDLE_WEIGHT_BYTES]
         return held + self._peak_activation_bytes(codes, phase, table[:, STATE_INPUT_BYTES])
 
-    def _lookup(self, codes: Codes, phase: str) -> NDArray[np.float64]:
-        self._check_phase(phase)
+    def _lookup(self, codes: Codes, phase: str | None) -> NDArray[np.float64]:
+        tables = self._tables[self._phase(phase)]
         codes = self.canonical(codes)
         total = np.zeros((len(codes), COLUMNS))
-        for table in self._tables[phase]:
+        for table in tables:
             total += table.rows(codes)
         return total
 
-    def _peak_activation_bytes(self, codes: Codes, phase: str, waiting: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _peak_activation_bytes(
+        self, codes: Codes, phase: str | None, waiting: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Largest sum over the slots in their order: beside its own activations, `waiting` for state that later slots
         will read, and the state that earlier ones wrote."""
         codes = self.canonical(codes)
         peak = np.zeros(len(codes))
         beside = waiting.copy()
-        for table in self._tables[phase]:
+        for table in self._tables[self._phase(phase)]:
             rows = table.rows(codes)
             beside -= rows[:, STATE_INPUT_BYTES]
             np.maximum(peak, rows[:, PEAK_BYTES] + beside, out=peak)
             beside += rows[:, STATE_OUTPUT_BYTES]
         return peak
 
-    def _check_phase(self, phase: str) -> None:
+    def _phase(self, phase: str | None) -> str:
+        """The first phase unless one is given."""
+        if phase is None:
+            return self.phases[0]
         if phase not in self.phases:
             raise ValueError(f"space {self.name!r} has no phase {phase!r}; it has {', '.join(self.phases)}")
+        return phase
 
     # ---------------------------------------------------------------- networks
 
-    def input_shapes(self, architecture: Architecture, phase: str = "inference") -> dict[str, Shape]:
+    def input_shapes(self, architecture: Architecture, phase: str | None = None) -> dict[str, Shape]:
         """Shape of every input of the network by its name, batch 1; the state of a slot is named after it."""
         variants = self.variants(architecture, phase)
         shapes = {self.input_name: next(iter(variants.values())).input_shapes[0]}
@@ -473,10 +479,10 @@ class SearchSpace:
             shapes |= {f"{name}_state{index}": shape for index, shape in enumerate(states)}
         return shapes
 
-    def build(self, architecture: Architecture) -> nn.Sequential:
-        """The static network with fresh weights on torch's default device."""
+    def build(self, architecture: Architecture, phase: str | None = None) -> nn.Sequential:
+        """The static network with fresh weights on torch's default device; of the slots that run in `phase`."""
         network = nn.Sequential()
-        for name, variant in self.variants(architecture, self.phases[0]).items():
+        for name, variant in self.variants(architecture, phase).items():
             network.add_module(name, variant.spec.build())
         return network
 

@@ -69,8 +69,8 @@ class Supernet(nn.Module):
         return [(layer, static[name]) for name, layer in layers if name in static]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (n, classes), of images of shape (n, channels, height, width); images of another resolution
-        than the active one are resized first."""
+        """Logits: shape (n, classes) of images of shape (n, channels, height, width), where those of another resolution
+        than the active one are resized first; shape (n, t, vocabulary) of tokens of shape (n, t)."""
         x = self.resized(x)
         for module in self._active:
             x = module(x)
@@ -94,10 +94,14 @@ class Supernet(nn.Module):
             network.add_module(name, static)
         return network.train(self.training)
 
-    def example_inputs(self, architecture: Architecture, phase: str = "inference") -> dict[str, Tensor]:
-        """Random inputs of the network by name, batch 1."""
+    def example_inputs(self, architecture: Architecture, phase: str | None = None) -> dict[str, Tensor]:
+        """Random inputs of the network by name, batch 1: normal ones, and any indices where the space takes indices."""
         shapes = self.space.input_shapes(architecture, phase)
-        return {name: torch.randn(shape) for name, shape in shapes.items()}
+        inputs = {name: torch.randn(shape) for name, shape in shapes.items()}
+        indices = next(iter(self.space.variants(architecture, phase).values())).indices
+        if indices:
+            inputs[self.space.input_name] = torch.randint(indices, shapes[self.space.input_name])
+        return inputs
 
     def load_pretrained(self, source: str, path: str | Path, partial: bool = False) -> Loaded:
         """Put weights that already exist into this supernet.

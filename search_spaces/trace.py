@@ -55,25 +55,30 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-def trace(module: nn.Module, input_shapes: tuple[Shape, ...], indices: bool = False) -> Workload:
+def trace(
+    module: nn.Module, input_shapes: tuple[Shape, ...], indices: bool = False, method: str = "forward"
+) -> Workload:
     """The workload of `module` in evaluation mode.
 
     Args:
         module: a static module whose parameters are on the meta device; its result is a tensor or a tuple of them.
         input_shapes: shape of each positional input, batch included.
-        indices: whether the inputs are indices (64-bit integers).
+        indices: whether the first input holds indices (64-bit integers); the others are numbers.
+        method: of the module, which runs.
 
     Raises:
         UnknownOperator: when the module runs an operator whose cost is not known.
     """
-    dtype = torch.int64 if indices else torch.float32
-    inputs = tuple(torch.empty(shape, dtype=dtype, device="meta") for shape in input_shapes)
+    dtypes = [torch.int64 if indices else torch.float32, *[torch.float32] * (len(input_shapes) - 1)]
+    inputs = tuple(
+        torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in zip(input_shapes, dtypes, strict=True)
+    )
     record = Recording(module, inputs)
     was_training = module.training
     module.eval()
     try:
         with torch.no_grad(), _Recorder(record):
-            outputs = module(*inputs)
+            outputs = getattr(module, method)(*inputs)
     finally:
         module.train(was_training)
     results = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -197,41 +197,40 @@ def chain(workloads: Sequence[Workload], states: Sequence[tuple[int, int]] | Non
         raise ValueError("chain needs at least one workload")
     states = states or [(0, 0)] * len(workloads)
     first = len(workloads[0].inputs) - states[0][0]
-    joined = _Chain(passed=tuple(range(first)), free=first)
-    inputs, shapes = list(joined.passed), list(workloads[0].input_shapes[:first])
+    joined = _Chain(passed=tuple(range(first)), state=first, free=first + sum(read for read, _ in states))
+    inputs, shapes = tuple(range(joined.free)), list(workloads[0].input_shapes[:first])
     left: list[int] = []
     for workload, (read, written) in zip(workloads, states, strict=True):
         taken = len(workload.inputs) - read
         if taken != len(joined.passed):
             raise ValueError(f"a workload takes {taken} tensors, the one before it gives {len(joined.passed)}")
-        inputs += joined.append(workload, taken)
+        joined.append(workload, taken)
         shapes += workload.input_shapes[taken:]
         kept = len(joined.passed) - written
         left += joined.passed[kept:]
         joined.passed = joined.passed[:kept]
-    return Workload(tuple(joined.ops), tuple(inputs), (*joined.passed, *left), tuple(shapes))
+    return Workload(tuple(joined.ops), inputs, (*joined.passed, *left), tuple(shapes))
 
 
 @dataclass
 class _Chain:
-    """The operators so far, the numbers of the tensors that the last workload gave, and the next free number."""
+    """The operators so far, the numbers of the tensors that the last workload gave, and the next free numbers: of state
+    that comes from outside, and of results."""
 
     passed: tuple[int, ...]
+    state: int
     free: int
     ops: list[Op] = field(default_factory=list)
 
-    def append(self, workload: Workload, taken: int) -> list[int]:
-        """Add the operators of `workload`, whose first `taken` inputs are `passed`; the numbers of its other inputs."""
-        number = dict(zip(workload.inputs, self.passed, strict=False))
-        others = [self._new(number, tensor) for tensor in workload.inputs[taken:]]
+    def append(self, workload: Workload, taken: int) -> None:
+        """Add the operators of `workload`, whose first `taken` inputs are `passed`, and the others state."""
+        last = self.state + len(workload.inputs) - taken
+        number = dict(zip(workload.inputs, (*self.passed, *range(self.state, last)), strict=True))
+        self.state = last
         for op in workload.ops:
             inputs = tuple(number[tensor] for tensor in op.inputs)
-            outputs = tuple(self._new(number, tensor) for tensor in op.outputs)
+            outputs = tuple(range(self.free, self.free + len(op.outputs)))
+            number.update(zip(op.outputs, outputs, strict=True))
+            self.free += len(outputs)
             self.ops.append(replace(op, inputs=inputs, outputs=outputs))
         self.passed = tuple(number[tensor] for tensor in workload.outputs)
-        return others
-
-    def _new(self, number: dict[int, int], tensor: int) -> int:
-        number[tensor] = self.free
-        self.free += 1
-        return number[tensor]

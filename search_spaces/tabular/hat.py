@@ -118,7 +118,7 @@ def _encoder_slots(layers: int, vocabulary: int, length: int, inner: int) -> lis
 
 def _embedding(vocabulary: int, tokens: int, positions: int, width: str, values: Values) -> Variant:
     spec = ModuleSpec.of(TokenEmbedding, vocabulary=vocabulary, width=int(values[width]), positions=positions)
-    return Variant(spec, ((1, tokens),), indices=True)
+    return Variant(spec, ((1, tokens),), indices=vocabulary)
 
 
 def _self_attention(heads: str, length: int, inner: int, values: Values) -> Variant:

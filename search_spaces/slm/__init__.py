@@ -1,0 +1,1 @@
+"""Hybrid small language models: mixers of tokens, feed-forward layers, and the space of their combinations."""
