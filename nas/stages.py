@@ -362,7 +362,8 @@ class Stages:
             return
         training = self.config.training
         planned_strategy(training, self.space, 1)
-        if training.precision == "bfloat16" and not computes_bfloat16(candidates(training)[0].device):
+        device = candidates(training)[0].device
+        if training.precision == "bfloat16" and not computes_bfloat16(device):
             self.reporter.say(
                 "warning: this processor has no arithmetic for bfloat16 and will take many times as long; set "
                 "training.precision=auto, or float32"
