@@ -14,21 +14,11 @@ from typing import Any
 import torch
 
 import search_spaces
-from latency_predictors import Bank, Calibration, Device, calibrate
-from latency_predictors.active import check as check_refinable
+from latency_predictors import Calibration, LatencyPredictor
 from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
-from nas.calibrating import (
-    check_devices,
-    known_devices,
-    measure_on,
-    measure_quantities,
-    missing_quantities,
-    say_choice,
-    say_errors,
-    wanted_quantities,
-)
+from nas.calibrating import Calibrations
 from nas.config import CalibrationConfig, RunConfig, TaskConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
@@ -37,11 +27,12 @@ from nas.runs import Run
 from nas.search.evaluation import Evaluator
 from nas.search.feasibility import least_violation
 from nas.search.limits import Limit, cheap_violation, parse_all
-from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
+from nas.search.metrics import Metric, cheap_metrics, find, latency_name, record
 from nas.search.storage import load, make_store
 from nas.search.store import StudyStore
 from nas.search.worker import Evaluation, Worker, evaluations
 from nas.searching import make_worker, say_outcome
+from nas.targets import Target
 from nas.tasks import Augmentation, ImageClassification, Mixing
 from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
@@ -151,18 +142,30 @@ class Stages:
         return Evaluator(self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
 
     @cached_property
-    def calibrations(self) -> dict[str, Calibration]:
-        """What was measured on each device, by its name."""
-        return {name: Calibration.load(self.run.calibration_file(name), self.space) for name in self.config.devices}
+    def _calibrating(self) -> Calibrations:
+        names = [metric.name for metric in self.evaluated]
+        return Calibrations(self.run, self.config, self.space, names, self.engine, self.reporter)
+
+    @cached_property
+    def calibrations(self) -> dict[Target, Calibration]:
+        """What was measured on each device, of each phase of the networks."""
+        return self._calibrating.load()
+
+    @cached_property
+    def evaluated(self) -> list[Metric]:
+        """What is known of a candidate by evaluation alone; no data is read for it."""
+        found = self.task.metrics if self._task_given else task_metrics(self.config.task)
+        return [Metric(metric.name, metric.direction, metric.unit) for metric in found]
 
     @cached_property
     def metrics(self) -> list[Metric]:
         """Everything that is recorded of a candidate."""
-        predictors = {
-            device: {name: fit.predictor for name, fit in calibration.fits.items()}
-            for device, calibration in self.calibrations.items()
-        }
-        return [ACCURACY, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
+        predictors: dict[str, dict[str, LatencyPredictor]] = {name: {} for name in self.config.devices}
+        for target, calibration in self.calibrations.items():
+            latency = latency_name(self.space, target.phase)
+            fits = {latency if name == LATENCY.name else name: fit for name, fit in calibration.fits.items()}
+            predictors[target.device] |= {name: fit.predictor for name, fit in fits.items()}
+        return [*self.evaluated, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
 
     @cached_property
     def objectives(self) -> list[Metric]:
@@ -192,80 +195,28 @@ class Stages:
     def calibrate(self) -> None:
         """Measure some networks on every device and fit its predictors; what was measured before is left alone.
 
+        Where the networks have several phases, those are calibrated that objectives, limits and the export name.
+
         Raises:
             UsageError: when a metric is unknown or a limit cannot be read.
             ValueError: when a device cannot measure a quantity; nothing was measured then.
         """
-        files = {name: self.run.calibration_file(name) for name in self.config.devices}
-        for name, file in files.items():
-            if not file.exists():
-                Device.load(name)  # a device that is unknown is said first
-        wanted = wanted_quantities(self.config)
-        missing = {name: missing_quantities(file, self.space, wanted[name]) for name, file in files.items()}
-        check_devices(missing, self.engine)
-        for name, file in files.items():
-            if not file.exists():
-                self.calibrate_device(name, self.config.calibration)
-                continue
-            calibration = Calibration.load(file, self.space)
-            self._keep_measurements(calibration)  # a crash may have come before it
-            if missing[name]:
-                self._measure_quantities(calibration, wanted[name])
+        self._calibrating.check()
+        for target in self._calibrating.wanted:
+            if self._calibrating.file(target).exists():
+                self._calibrating.complete(target)
+            else:
+                self.calibrate_device(target.device, self.config.calibration, target.phase)
 
-    def calibrate_device(self, name: str, settings: CalibrationConfig) -> Calibration:
-        """Measure networks to fit the predictors and others to test them, in place of what was measured before."""
-        wanted = wanted_quantities(self.config).get(name, [])
-        check_devices({name: wanted}, self.engine)
-        if settings.until_error is not None:
-            check_refinable(settings.until_error, settings.samples)
-        known = known_devices(self.space, self.reporter)
-        with self.reporter.progress(f"calibrate {name}") as advance:
-            calibration = calibrate(
-                self.space,
-                Device.load(name),
-                predictor=settings.predictor,
-                samples=settings.samples,
-                holdout=settings.holdout,
-                seed=self.config.seed,
-                progress=advance,
-                engine=self.engine,
-                blocks_file=self.run.blocks_file(name),
-                bank=known,
-                max_seconds=settings.max_seconds,
-            )
-        if settings.until_error is not None:
-            self._keep_measurements(calibration)  # they are not lost when measuring on is interrupted
-            calibration = measure_on(
-                calibration, settings.until_error, settings.max_samples, self.reporter, self.engine
-            )
-        path = self.run.calibration_file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        calibration.save(path)
-        self._keep_measurements(calibration)
-        if not calibration.stable:
-            self.reporter.say(
-                f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
-                f"'nas device check {name}' says what to do"
-            )
-        say_choice(self.reporter, calibration.comparison)
-        say_errors(self.reporter, name, calibration.fits[LATENCY.name])
-        return self._measure_quantities(calibration, wanted)
+    def calibrate_device(self, name: str, settings: CalibrationConfig, phase: str | None = None) -> Calibration:
+        """Measure networks to fit the predictors and others to test them, in place of what was measured before.
 
-    def _measure_quantities(self, calibration: Calibration, wanted: Sequence[str]) -> Calibration:
-        file, max_seconds = self.run.calibration_file(calibration.device.name), self.config.calibration.max_seconds
-        return measure_quantities(calibration, wanted, file, max_seconds, self.reporter, self.engine)
-
-    def _keep_measurements(self, calibration: Calibration) -> None:
-        """Add to the banks of the run and of the user what they do not have yet."""
-        records = calibration.records()
-        Bank(self.run.bank_file).append(records)
-        try:
-            Bank.user().append(records)
-        except (OSError, ValueError) as error:  # the run does not need it
-            self.reporter.say(
-                f"warning: {error}. The run goes on; its measurements are in {self.run.bank_file}, "
-                f"'nas bank export' and 'nas bank import' bring them over"
-            )
+        Args:
+            name: of the device.
+            settings: how many networks, which predictor.
+            phase: of the networks, by default the first one.
+        """
+        return self._calibrating.measure(Target(name, phase or self.space.phases[0]), settings)
 
     def check_limits(self) -> Codes:
         """Make sure that some network keeps the limits that are known without training; gives that network's codes.

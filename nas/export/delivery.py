@@ -16,6 +16,7 @@ from nas.export.onnx_model import to_onnx
 from nas.search.metrics import ACCURACY
 from nas.search.worker import Evaluation
 from nas.stages import Stages, versions
+from nas.targets import Target
 from search_spaces import Architecture
 from search_spaces.space import Codes
 
@@ -79,7 +80,7 @@ def export_network(
 
 def _device(stages: Stages, name: str, codes: Codes) -> dict[str, Any]:
     """What was predicted for a device, and some networks that tell later how fast the machine then is."""
-    calibration = stages.calibrations[name]
+    calibration = stages.calibrations[Target(name, stages.space.phases[0])]
     prediction = calibration.predictor.predict(codes)
     architectures: list[Architecture] = stages.space.architectures(calibration.reference_codes[:REFERENCES])
     return {

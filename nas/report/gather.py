@@ -14,7 +14,9 @@ from nas.export.verification import Verification
 from nas.files import read_json
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.runs import Run
+from nas.search.metrics import latency_name
 from nas.stages import Stages, architecture_count, versions
+from nas.targets import Target
 from nas.training.log import read_log
 from nas.training.strategies import largest_share
 
@@ -32,8 +34,8 @@ def gather(stages: Stages) -> ReportData:
         evaluations=tuple(evaluations),
         space=space,
         calibrations=tuple(
-            _calibration(name, calibration, fit)
-            for name, calibration in stages.calibrations.items()
+            _calibration(target, calibration, fit)
+            for target, calibration in stages.calibrations.items()
             for fit in calibration.fits.values()
         ),
         training=tuple(
@@ -84,9 +86,9 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
         facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
     if verification:
         facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
-    for name, calibration in stages.calibrations.items():
+    for target, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
-        facts[f"device {name}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
+        facts[f"device {target.device}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
     return {**facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
 
 
@@ -99,11 +101,12 @@ def _finetuning_fact(run: Run) -> dict[str, str]:
     return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
 
 
-def _calibration(device: str, calibration: Calibration, fit: Fit) -> CalibrationData:
+def _calibration(target: Target, calibration: Calibration, fit: Fit) -> CalibrationData:
+    latency = fit.quantity == LATENCY
     reference = fit.predictor.predict(calibration.reference_codes)
     holdout = fit.predictor.predict(calibration.holdout_codes)
     return CalibrationData(
-        device=device,
+        device=target.device,
         predictor=fit.predictor.name,
         reference_measured=values(fit.reference),
         reference_predicted=reference.mean_ms,
@@ -113,8 +116,8 @@ def _calibration(device: str, calibration: Calibration, fit: Fit) -> Calibration
         holdout_high=holdout.high_ms,
         errors=fit.errors,
         macs_spearman=fit.macs_spearman,
-        quantity=fit.quantity.name,
-        comparison=calibration.comparison if fit.quantity == LATENCY else None,
+        quantity=latency_name(fit.predictor.space, target.phase) if latency else fit.quantity.name,
+        comparison=calibration.comparison if latency else None,
     )
 
 

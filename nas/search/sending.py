@@ -16,9 +16,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import search_spaces
+from nas.errors import UsageError
 from nas.memory import keep_freed_memory
 from nas.search.engines import Evaluate
 from nas.search.evaluation import Evaluator
+from nas.search.evaluators import NetworkEvaluator
 from nas.search.fidelity import Race
 from nas.search.ray_evaluation import RayEvaluation, Recipe
 from nas.tasks import ImageClassification, Split
@@ -63,8 +65,14 @@ class SentTask:
         return hits(logits, target)
 
 
-def ray_evaluation(evaluator: Evaluator, threads: int | None, race: Race | None) -> RayEvaluation:
-    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1."""
+def ray_evaluation(evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None) -> RayEvaluation:
+    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1.
+
+    Raises:
+        UsageError: when networks are evaluated on something else than images.
+    """
+    if not isinstance(evaluator, Evaluator):
+        raise UsageError("engine: ray evaluates networks on images only; set engine to local for this task")
     cpus = threads or 1
     return RayEvaluation(Recipe(received, parts(evaluator, cpus, race)), cpus)
 
