@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_serializer, field_validator
 
 from nas.errors import UsageError
 from nas.search.address import without_password
 from nas.section import STRICT, Fraction, Positive
+from nas.task_config import LanguageTaskConfig
 from search_spaces.space import nearest
 
 
@@ -67,6 +69,26 @@ class TaskConfig(_Section):
     mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] | None = None
     std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] | None = None
     augmentation: AugmentationConfig | None = None
+
+
+def _task_kind(section: Any) -> Any:
+    """Which kind of task a section of a configuration is of."""
+    kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
+    return "images" if kind is None else kind
+
+
+#: The kinds of tasks, by the tags that pydantic tells them apart by.
+_TASKS: Mapping[str, type[BaseModel]] = MappingProxyType({"images": TaskConfig, "language": LanguageTaskConfig})
+
+#: Images, or texts where `kind` is `language`.
+AnyTaskConfig = Annotated[
+    Annotated[TaskConfig, Tag("images")] | Annotated[LanguageTaskConfig, Tag("language")],
+    Discriminator(
+        _task_kind,
+        custom_error_type="task_kind",
+        custom_error_message="its kind is 'language' for texts, and is left out for images",
+    ),
+]
 
 
 class StrategyConfig(_Section):
@@ -217,7 +239,7 @@ class RunConfig(_Section):
     engine: Literal["local", "ray"] = "local"
     threads: Positive | None = None
     space: SpaceConfig = SpaceConfig()
-    task: TaskConfig = TaskConfig()
+    task: AnyTaskConfig = TaskConfig()
     training: TrainingConfig = TrainingConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     search: SearchConfig = SearchConfig()
@@ -322,10 +344,11 @@ def _override(data: dict[str, Any], text: str) -> None:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
-    path = [part for part in problem["loc"] if isinstance(part, str)]
-    key = ".".join(str(part) for part in problem["loc"])
+    place, task = _place(problem["loc"])
+    path = [part for part in place if isinstance(part, str)]
+    key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
-        known = list(_fields(path[:-1]))
+        known = list(_fields(path[:-1], task))
         return f"unknown key {key!r}{nearest(path[-1], known)}; known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
@@ -333,9 +356,16 @@ def _sentence(error: ValidationError) -> str:
     return f"{key!r} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
-def _fields(sections: Iterable[str]) -> dict[str, Any]:
+def _place(parts: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:
+    """Where an error is, without the tag that pydantic puts behind `task`; and the section that the task is."""
+    if parts[:1] == ("task",) and len(parts) > 1:
+        return (parts[0], *parts[2:]), _TASKS[str(parts[1])]
+    return parts, TaskConfig
+
+
+def _fields(sections: Iterable[str], task: type[BaseModel]) -> dict[str, Any]:
     model: Any = RunConfig
     for section in sections:
-        annotation = model.model_fields[section].annotation
+        annotation = task if section == "task" else model.model_fields[section].annotation
         model = next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)
     return dict(model.model_fields)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +17,15 @@ from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
 from nas.calibrating import Calibrations
-from nas.config import CalibrationConfig, RunConfig, TaskConfig
+from nas.config import CalibrationConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
 from nas.runs import Run
 from nas.search.evaluation import Evaluator
+from nas.search.evaluators import NetworkEvaluator
 from nas.search.feasibility import least_violation
+from nas.search.judging import make_evaluator
 from nas.search.limits import Limit, cheap_violation, parse_all
 from nas.search.metrics import Metric, cheap_metrics, find, latency_name, record
 from nas.search.storage import load, make_store
@@ -33,7 +33,9 @@ from nas.search.store import StudyStore
 from nas.search.worker import Evaluation, Worker, evaluations
 from nas.searching import make_worker, say_outcome
 from nas.targets import Target
-from nas.tasks import Augmentation, ImageClassification, Mixing
+from nas.task_kinds import load_task as load_task
+from nas.task_kinds import make_task, task_metrics
+from nas.tasks import ImageClassification, Task
 from nas.training.execution import candidates
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
@@ -47,25 +49,6 @@ from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
 
 
-def load_task(config: TaskConfig, seed: int) -> ImageClassification:
-    """The task of a configuration; a relative path starts at the directory in `NASMYTH_DATA`, where that is set."""
-    augmentation = Augmentation(**config.augmentation.model_dump()) if config.augmentation else None
-    base = os.environ.get("NASMYTH_DATA")
-    return ImageClassification.load(
-        config.data,
-        size=config.size,
-        validation=config.validation,
-        seed=seed,
-        augmentation=augmentation,
-        base=Path(base) if base else None,
-        mixing=Mixing(config.mixup, config.cutmix),
-        label_smoothing=config.label_smoothing,
-        class_weights=config.class_weights,
-        mean=config.mean,
-        std=config.std,
-    )
-
-
 class Stages:
     """All that can be done with a run.
 
@@ -73,7 +56,7 @@ class Stages:
         run: where results are kept.
         config: of the run.
         reporter: tells a person what happens.
-        task: images from Python, in place of those that `config.task` names.
+        task: data from Python, in place of that which `config.task` names.
 
     Raises:
         UsageError: when `task` does not fit the space.
@@ -84,7 +67,7 @@ class Stages:
         run: Run,
         config: RunConfig,
         reporter: Reporter | None = None,
-        task: ImageClassification | None = None,
+        task: Task | None = None,
     ) -> None:
         self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
         keep_freed_memory()
@@ -102,17 +85,36 @@ class Stages:
         return search_spaces.get(self.config.space.name, **self.config.space.options)
 
     @cached_property
-    def task(self) -> ImageClassification:
+    def task(self) -> Task:
         """The data, checked against the space.
 
         Raises:
-            UsageError: when space and data differ in channels or classes.
+            UsageError: when space and data differ, such as in the number of classes.
         """
-        return self._fitting(load_task(self.config.task, self.config.seed))
+        return self._fitting(make_task(self.config.task, self.config.seed))
 
-    def _fitting(self, task: ImageClassification) -> ImageClassification:
+    @property
+    def exportable(self) -> bool:
+        """Whether networks for the task can be exported by now."""
+        return isinstance(self.task, ImageClassification)
+
+    @property
+    def images(self) -> ImageClassification:
+        """The data, of a run that classifies images.
+
+        Raises:
+            UsageError: when it does something else: what asks for images cannot be done for that yet.
+        """
+        if not isinstance(self.task, ImageClassification):
+            raise UsageError(
+                f"networks for {type(self.task).__name__} are not exported yet: 'nas front {self.run.path}' shows what the "
+                f"search found"
+            )
+        return self.task
+
+    def _fitting(self, task: Task) -> Task:
         options = self.space.options
-        for key, found in (("in_channels", task.in_channels), ("classes", len(task.classes))):
+        for key, found in task.space_options.items():
             if options.get(key, found) != found:
                 raise UsageError(
                     f"the data has {key} = {found}, the space {options[key]}; set space.options.{key}={found}"
@@ -138,8 +140,16 @@ class Stages:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Evaluates networks on the validation images."""
-        return Evaluator(self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
+        """Evaluates networks on the validation images; errors as for `images`."""
+        return Evaluator(self.supernet, self.images, self.config.search.recalibration_images, seed=self.config.seed)
+
+    @cached_property
+    def judge(self) -> NetworkEvaluator[Any]:
+        """Evaluates networks on the validation split, whatever the task."""
+        return self.evaluator if isinstance(self.task, ImageClassification) else self._judge_of(self.supernet)
+
+    def _judge_of(self, supernet: Supernet) -> NetworkEvaluator[Any]:
+        return make_evaluator(supernet, self.task, self.config.search.recalibration_images, self.config.seed)
 
     @cached_property
     def _calibrating(self) -> Calibrations:
@@ -248,22 +258,22 @@ class Stages:
                 train_in_processes(self.run.path, processes, self.config.threads, advance)
             logs = trainer.run(advance)  # to the end, which the processes have reached in their checkpoint
         supernet = trainer.network.cpu()
-        evaluator = Evaluator(supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
+        judge = self._judge_of(supernet)
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
-        accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
+        found = {name: dict(judge.score(architecture).metrics) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
         training = {
             "epochs": [asdict(log) for log in logs],
             "execution": execution,
-            "validation_accuracy": accuracy,
+            "validation": found,
         }
         chosen = trainer.strategy.chosen(self.space)
         if chosen is not None:
             training["chosen"] = [architecture.values for architecture in self.space.architectures(chosen)]
         self.run.save_supernet(supernet, training)
-        self.reporter.say(
-            "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
-        )
+        for metric in self.evaluated:
+            values = ", ".join(f"{name} {_shown(metric, figures[metric.name])}" for name, figures in found.items())
+            self.reporter.say(f"validation {metric.name.replace('_', ' ')}: {values}")
 
     def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
@@ -321,8 +331,8 @@ class Stages:
             load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:
             raise UsageError(
-                f"training.processes is {training.processes}, but images that were given from Python cannot be sent "
-                "to other processes; set it to 1, or name the images in the configuration"
+                f"training.processes is {training.processes}, but data that was given from Python cannot be sent "
+                "to other processes; set it to 1, or name the data in the configuration"
             )
 
     def search(self) -> None:
@@ -353,6 +363,11 @@ class Stages:
     def searched(self) -> bool:
         """Whether a search was started."""
         return self.store.holds(self.config.name)
+
+
+def _shown(metric: Metric, value: float) -> str:
+    """For people: a share as a percentage."""
+    return f"{value:.4g}" if metric.direction == "minimize" else f"{100 * value:.1f} %"
 
 
 def _reached(limit: Limit, found: dict[str, float]) -> float:

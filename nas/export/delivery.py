@@ -54,7 +54,7 @@ def export_network(
     tuned: FineTuned | None = None,
 ) -> Bundle:
     """Write the bundle of a network that is ready for use, with the metrics of `chosen`."""
-    space, task = stages.space, stages.task
+    space, task = stages.space, stages.images
     inputs = stages.supernet.example_inputs(chosen.architecture)
     name, example = next(iter(inputs.items()))
     codes = space.codes([chosen.architecture])

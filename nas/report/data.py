@@ -99,7 +99,7 @@ class ReportData:
         space: of all architectures.
         calibrations: one for each quantity of each device.
         training: empty when no supernet was trained.
-        subnet_accuracy: accuracy after training by the name of a subnet, such as `smallest`.
+        subnets: evaluated metrics after training by the name of a subnet, such as `smallest`.
         chosen: `None` when no network was picked.
 
     Raises:
@@ -114,7 +114,7 @@ class ReportData:
     space: SearchSpace
     calibrations: tuple[CalibrationData, ...] = ()
     training: tuple[TrainingRow, ...] = ()
-    subnet_accuracy: Mapping[str, float] = field(default_factory=dict)
+    subnets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chosen: Chosen | None = None
 
     def __post_init__(self) -> None:
