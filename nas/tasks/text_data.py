@@ -9,6 +9,7 @@ import numpy as np
 from nas.tasks.task import DataError
 
 Documents = tuple[bytes, ...]
+TEST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,27 @@ class TextData:
         """The data of splits by name; documents without text are left out."""
         kept: dict[str, Any] = {name: tuple(filter(None, documents)) for name, documents in splits.items()}
         return cls(origin, **kept)
+
+    def splits(self, validation: float, evaluation_bytes: int | None, seed: int) -> dict[str, Documents]:
+        """The documents of train, validation and test; those that are missing are set aside from the training text.
+
+        Args:
+            validation: share of the training text, of what is left of it after the test text.
+            evaluation_bytes: to which validation and test are each shortened, see ``first_part``.
+            seed: decides what is set aside.
+
+        Raises:
+            DataError: a number is out of range, or there is too little text.
+        """
+        train, test, held_out = self.train, self.test, self.validation
+        if test is None:
+            train, test = set_aside(train, TEST_SHARE, seed, "testing", self.origin)
+        if held_out is None:
+            train, held_out = set_aside(train, validation, seed, "validation", self.origin)
+        judged = {"validation": first_part(held_out, evaluation_bytes), "test": first_part(test, evaluation_bytes)}
+        if not all(judged.values()):
+            raise DataError(f"evaluation_bytes is {evaluation_bytes}, too few for a part of each document, give more")
+        return {"train": train, **judged}
 
 
 def set_aside(documents: Documents, share: float, seed: int, purpose: str, origin: str) -> tuple[Documents, Documents]:
