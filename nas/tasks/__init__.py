@@ -2,7 +2,18 @@
 
 from nas.tasks.augment import Augmentation
 from nas.tasks.image_classification import ImageClassification
+from nas.tasks.language_modelling import LanguageModelling
 from nas.tasks.mixing import Mixing
 from nas.tasks.task import DataError, Scores, Split, Task, TaskMetric
 
-__all__ = ["Task", "ImageClassification", "Augmentation", "Mixing", "Split", "DataError", "Scores", "TaskMetric"]
+__all__ = [
+    "Task",
+    "ImageClassification",
+    "LanguageModelling",
+    "Augmentation",
+    "Mixing",
+    "Split",
+    "DataError",
+    "Scores",
+    "TaskMetric",
+]
