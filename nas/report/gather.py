@@ -92,7 +92,9 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
         facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
     for target, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
-        facts[f"device {target.device}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
+        facts[f"device {target.device}"] = ", ".join(
+            f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark
+        )
     return {**facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
 
 
