@@ -12,31 +12,30 @@ if TYPE_CHECKING:
     from nas.export.verification import Verification
     from nas.pipeline import Result
     from nas.search.worker import Evaluation
-    from nas.tasks import ImageClassification
+    from nas.tasks import ImageClassification, Task
 
 
-def run(config: RunConfig | str | Path, *overrides: str, task: ImageClassification | None = None) -> Result:
+def run(config: RunConfig | str | Path, *overrides: str, task: Task | None = None) -> Result:
     """Calibrate, train, search, export, verify, report, as `nas run` does.
 
     Args:
         config: a configuration, the path of a YAML file, or a packaged name such as `quickstart`.
         overrides: such as `search.evaluations=50`.
-        task: images from Python, such as `ImageClassification.from_datasets(...)`, in place of those that the
+        task: data from Python, such as `ImageClassification.from_datasets(...)`, in place of that which the
             configuration names.
 
     Raises:
         CheckFailed: when no network can keep the limits. A failed check of the exported network does not raise: see
             `Result.verification`.
-        UsageError: when configuration, data and run do not fit together.
+        UsageError: when configuration, data and run do not fit together, or networks for the task cannot be exported
+            yet: everything else is done then.
     """
     from nas import pipeline
 
     return pipeline.run(_loaded(config, overrides), task=task)
 
 
-def search(
-    config: RunConfig | str | Path, *overrides: str, task: ImageClassification | None = None
-) -> list[Evaluation]:
+def search(config: RunConfig | str | Path, *overrides: str, task: Task | None = None) -> list[Evaluation]:
     """Search with the trained supernet of a run until the budget is spent; gives all evaluated networks.
 
     The arguments are those of `run`.
@@ -61,7 +60,7 @@ def export(
     where: Sequence[str] = (),
     maximize: str | None = None,
     minimize: str | None = None,
-    task: ImageClassification | None = None,
+    task: Task | None = None,
     finetune: float | None = None,
 ) -> Bundle:
     """Export the best evaluated network of a run within limits, as `nas export` does.

@@ -1,108 +1,210 @@
-"""What is measured on the devices of a run beside latency, and what is told of it."""
+"""The calibrations of a run: what is measured on its devices, and what is told of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
-from latency_predictors import Bank, Calibration, Device
+from latency_predictors import Bank, Calibration, Device, calibrate
+from latency_predictors.active import check as check_refinable
 from latency_predictors.active import refine
 from latency_predictors.comparison import Comparison
 from latency_predictors.devices.engines import Engine
+from latency_predictors.devices.quantities import LATENCY
 from latency_predictors.fit import Fit
 from latency_predictors.other_devices import OtherDevices
-from nas.config import RunConfig
+from nas.config import CalibrationConfig, RunConfig
 from nas.progress import Reporter
-from nas.search.limits import limited_metrics
-from nas.search.metrics import measured_quantities
+from nas.runs import Run
+from nas.search.metrics import latency_name
+from nas.targets import Target, wanted_targets
 from search_spaces import SearchSpace
 
 
-def wanted_quantities(config: RunConfig) -> dict[str, list[str]]:
-    """The quantities beside latency that objectives, limits and the export name, by the name of the device.
+class Calibrations:
+    """Those of a run, each in a file of its own.
 
-    Raises:
-        UsageError: when a metric is unknown or a limit cannot be read.
+    Args:
+        run: where they are kept.
+        config: of the run.
+        space: of the run.
+        evaluated: names of the metrics that are known by evaluation.
+        engine: from where devices are measured.
+        reporter: tells a person what happens.
     """
-    search, export = config.search, config.export
-    wishes = [name for name in (export.maximize, export.minimize) if name]
-    named = [*search.objectives, *limited_metrics([*search.limits, *export.where]), *wishes]
-    return measured_quantities(named, config.devices)
 
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        space: SearchSpace,
+        evaluated: Iterable[str],
+        engine: Engine,
+        reporter: Reporter,
+    ) -> None:
+        self.run, self.config, self.space, self.evaluated = run, config, space, tuple(evaluated)
+        self.engine, self.reporter = engine, reporter
 
-def missing_quantities(file: Path, space: SearchSpace, wanted: Sequence[str]) -> list[str]:
-    """Which of the quantities are not in the calibration that is in `file`, or will be there."""
-    return Calibration.load(file, space).missing(wanted) if file.exists() else list(wanted)
+    @cached_property
+    def wanted(self) -> dict[Target, list[str]]:
+        """What the run needs; errors as for `wanted_targets`."""
+        return wanted_targets(self.config, self.space, self.evaluated)
 
+    def file(self, target: Target) -> Path:
+        """Where a calibration is kept; the phase is part of the name where there are several."""
+        return self.run.calibration_file(target.device, target.phase if len(self.space.phases) > 1 else None)
 
-def check_devices(missing: Mapping[str, Sequence[str]], engine: Engine) -> None:
-    """Find out through `engine` whether each device can measure the quantities that are still missing.
+    def load(self) -> dict[Target, Calibration]:
+        """What was measured: all that the run needs, and what else there is of its devices.
 
-    Raises:
-        ValueError: when one cannot, saying what to do.
-    """
-    for name, wanted in missing.items():
+        Raises:
+            OSError: when one that the run needs is missing.
+            ValueError: when one cannot be read.
+        """
+        targets = [Target(device, phase) for device in self.config.devices for phase in self.space.phases]
+        files = {target: self.file(target) for target in targets}
+        needed = [target for target in targets if target in self.wanted or files[target].exists()]
+        return {target: Calibration.load(files[target], self.space) for target in needed}
+
+    def check(self) -> None:
+        """Find out whether everything that is still missing can be measured.
+
+        Raises:
+            UsageError: when a device, a metric or a limit is wrong.
+            ValueError: when a device cannot measure a quantity.
+        """
+        for target in self.wanted:
+            if not self.file(target).exists():
+                Device.load(target.device)  # one that is unknown is said first
+        for target, quantities in self.wanted.items():
+            self._check_quantities(target.device, self._missing(target, quantities))
+
+    def complete(self, target: Target) -> None:
+        """Add to an existing calibration the quantities that are wanted by now."""
+        calibration = Calibration.load(self.file(target), self.space)
+        self._keep(calibration)  # a crash may have come before it
+        self._measure_quantities(target, calibration, self.wanted[target])
+
+    def measure(self, target: Target, settings: CalibrationConfig) -> Calibration:
+        """Measure networks to fit the predictors and others to test them, in place of what was measured before."""
+        wanted = self.wanted.get(target, [])  # a device may be measured that the run does not use
+        self._check_quantities(target.device, wanted)
+        if settings.until_error is not None:
+            check_refinable(settings.until_error, settings.samples)
+        calibration = self._measured(target, settings)
+        if settings.until_error is not None:
+            self._keep(calibration)  # they are not lost when measuring on is interrupted
+            calibration = self._measured_on(calibration, settings.until_error, settings.max_samples)
+        path = self.file(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        calibration.save(path)
+        self._keep(calibration)
+        self._say_stability(calibration)
+        self._say_choice(calibration.comparison)
+        self._say_errors(target, latency_name(self.space, target.phase), calibration.fits[LATENCY.name])
+        return self._measure_quantities(target, calibration, wanted)
+
+    def _missing(self, target: Target, wanted: list[str]) -> list[str]:
+        """Which of the quantities are not in the calibration that exists, or will be there."""
+        file = self.file(target)
+        return Calibration.load(file, self.space).missing(wanted) if wanted and file.exists() else wanted
+
+    def _check_quantities(self, device: str, wanted: list[str]) -> None:
         if wanted:
-            engine.check_quantities(Device.load(name), wanted)
+            self.engine.check_quantities(Device.load(device), wanted)
 
+    # ---------------------------------------------------------------------------------------------------- measuring
 
-def measure_quantities(
-    calibration: Calibration, wanted: Sequence[str], file: Path, max_seconds: float, reporter: Reporter, engine: Engine
-) -> Calibration:
-    """Add to a calibration, and to its file, what is measured beside latency; errors as for `with_quantities`."""
-    name, missing = calibration.device.name, calibration.missing(wanted)
-    if not missing:
+    def _measured(self, target: Target, settings: CalibrationConfig) -> Calibration:
+        known = self._known_devices(target.phase)
+        with self.reporter.progress(f"calibrate {target.title(self.space)}") as advance:
+            return calibrate(
+                self.space,
+                Device.load(target.device),
+                predictor=settings.predictor,
+                samples=settings.samples,
+                holdout=settings.holdout,
+                phase=target.phase,
+                seed=self.config.seed,
+                progress=advance,
+                engine=self.engine,
+                blocks_file=self.run.blocks_file(target.device),
+                bank=known,
+                max_seconds=settings.max_seconds,
+            )
+
+    def _known_devices(self, phase: str) -> OtherDevices:
+        """What predictors learn from: the measurements that come with Nasmyth, and the user's unless they are damaged."""
+        try:
+            return OtherDevices.known(self.space, phase)
+        except (OSError, ValueError) as error:  # the run does not need them
+            found = OtherDevices.joined([Bank.shipped()], self.space, phase)
+            self.reporter.say(f"warning: {error}. Predictors learn nothing from the devices that you measured before")
+            return found
+
+    def _measured_on(self, calibration: Calibration, until_error: float, max_samples: int) -> Calibration:
+        """Measure one network after the other until the expected error is low enough; errors as for `active.refine`."""
+        with self.reporter.progress(f"measure on until {until_error:g} %") as advance:
+            calibration = refine(calibration, until_error, max_samples, advance, self.engine)
+        found = calibration.refinement
+        if found is not None:
+            end = f", more than the wanted {until_error:g} %: {found.stopped}" if found.stopped else ""
+            self.reporter.say(
+                f"further networks measured: {found.added}; the predictor expects a median error of "
+                f"{found.expected_error:.1f} %{end}"
+            )
         return calibration
-    with reporter.progress(f"measure {', '.join(missing)} on {name}") as advance:
-        calibration = calibration.with_quantities(missing, max_seconds, advance, engine)
-    calibration.save(file)
-    for quantity in missing:
-        say_errors(reporter, name, calibration.fits[quantity])
-    return calibration
 
+    def _measure_quantities(self, target: Target, calibration: Calibration, wanted: list[str]) -> Calibration:
+        """Add to a calibration, and to its file, what is measured beside latency; errors as for `with_quantities`."""
+        missing, max_seconds = calibration.missing(wanted), self.config.calibration.max_seconds
+        if not missing:
+            return calibration
+        with self.reporter.progress(f"measure {', '.join(missing)} on {target.title(self.space)}") as advance:
+            calibration = calibration.with_quantities(missing, max_seconds, advance, self.engine)
+        calibration.save(self.file(target))
+        for quantity in missing:
+            self._say_errors(target, quantity, calibration.fits[quantity])
+        return calibration
 
-def known_devices(space: SearchSpace, reporter: Reporter) -> OtherDevices:
-    """What predictors learn from: the measurements that come with Nasmyth, and the user's unless they are damaged."""
-    try:
-        return OtherDevices.known(space)
-    except (OSError, ValueError) as error:  # the run does not need them
-        found = OtherDevices.joined([Bank.shipped()], space)
-        reporter.say(f"warning: {error}. Predictors learn nothing from the devices that you measured before")
-        return found
+    def _keep(self, calibration: Calibration) -> None:
+        """Add to the banks of the run and of the user what they do not have yet."""
+        records = calibration.records()
+        Bank(self.run.bank_file).append(records)
+        try:
+            Bank.user().append(records)
+        except (OSError, ValueError) as error:  # the run does not need it
+            self.reporter.say(
+                f"warning: {error}. The run goes on; its measurements are in {self.run.bank_file}, "
+                f"'nas bank export' and 'nas bank import' bring them over"
+            )
 
+    # ------------------------------------------------------------------------------------------------- what is told
 
-def measure_on(
-    calibration: Calibration, until_error: float, max_samples: int, reporter: Reporter, engine: Engine
-) -> Calibration:
-    """Measure one network after the other until the expected error is low enough; errors as for `active.refine`."""
-    with reporter.progress(f"measure on until {until_error:g} %") as advance:
-        calibration = refine(calibration, until_error, max_samples, advance, engine)
-    found = calibration.refinement
-    if found is not None:
-        end = f", more than the wanted {until_error:g} %: {found.stopped}" if found.stopped else ""
-        reporter.say(
-            f"further networks measured: {found.added}; the predictor expects a median error of "
-            f"{found.expected_error:.1f} %{end}"
+    def _say_stability(self, calibration: Calibration) -> None:
+        name = calibration.device.name
+        if not calibration.stable:
+            self.reporter.say(
+                f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
+                f"'nas device check {name}' says what to do"
+            )
+
+    def _say_choice(self, comparison: Comparison | None) -> None:
+        """Tell which predictor is used and why, and which ones could not be tried."""
+        if comparison is None:
+            return
+        for name, entry in comparison.entries.items():
+            if entry.skipped:
+                self.reporter.say(f"{name} was not tried: {entry.skipped}")
+        if comparison.reason:
+            self.reporter.say(comparison.reason)
+
+    def _say_errors(self, target: Target, quantity: str, fit: Fit) -> None:
+        """Tell how good a predictor is on networks that it was not fitted to."""
+        errors = fit.errors
+        self.reporter.say(
+            f"{quantity} on {target.device}: {len(fit.reference)} networks measured, on {len(fit.holdout)} others rank "
+            f"correlation {errors['spearman']:.3f} (MACs alone {fit.macs_spearman:.3f}), "
+            f"median error {errors['mdape']:.1f} %, {100 * errors['coverage90']:.0f} % inside the 90 % interval"
         )
-    return calibration
-
-
-def say_choice(reporter: Reporter, comparison: Comparison | None) -> None:
-    """Tell which predictor is used and why, and which ones could not be tried."""
-    if comparison is None:
-        return
-    for name, entry in comparison.entries.items():
-        if entry.skipped:
-            reporter.say(f"{name} was not tried: {entry.skipped}")
-    if comparison.reason:
-        reporter.say(comparison.reason)
-
-
-def say_errors(reporter: Reporter, device: str, fit: Fit) -> None:
-    """Tell how good a predictor is on networks that it was not fitted to."""
-    errors = fit.errors
-    reporter.say(
-        f"{fit.quantity.name} on {device}: {len(fit.reference)} networks measured, on {len(fit.holdout)} others rank "
-        f"correlation {errors['spearman']:.3f} (MACs alone {fit.macs_spearman:.3f}), "
-        f"median error {errors['mdape']:.1f} %, {100 * errors['coverage90']:.0f} % inside the 90 % interval"
-    )

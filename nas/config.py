@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_serializer, field_validator
 
 from nas.errors import UsageError
 from nas.search.address import without_password
+from nas.section import STRICT, Fraction, Positive
+from nas.task_config import LanguageTaskConfig
 from search_spaces.space import nearest
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+    model_config = STRICT
 
 
 class SpaceConfig(_Section):
@@ -70,6 +69,26 @@ class TaskConfig(_Section):
     mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] | None = None
     std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] | None = None
     augmentation: AugmentationConfig | None = None
+
+
+def _task_kind(section: Any) -> Any:
+    """Which kind of task a section of a configuration is of."""
+    kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
+    return "images" if kind is None else kind
+
+
+#: The kinds of tasks, by the tags that pydantic tells them apart by.
+_TASKS: Mapping[str, type[BaseModel]] = MappingProxyType({"images": TaskConfig, "language": LanguageTaskConfig})
+
+#: Images, or texts where `kind` is `language`.
+AnyTaskConfig = Annotated[
+    Annotated[TaskConfig, Tag("images")] | Annotated[LanguageTaskConfig, Tag("language")],
+    Discriminator(
+        _task_kind,
+        custom_error_type="task_kind",
+        custom_error_message="its kind is 'language' for texts, and is left out for images",
+    ),
+]
 
 
 class StrategyConfig(_Section):
@@ -154,11 +173,14 @@ class SamplerConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """What is optimised, within which limits, with how many evaluated networks. A limit on what is predicted, such as
+    """What is optimised, within which limits, with how many evaluated networks. Objectives that are evaluated are those
+    of the task: `accuracy` of images; `bits_per_byte` and `recall` of texts. Latency is `latency_ms.DEVICE`; of networks
+    with several phases one of them, such as `prefill_512_ms.DEVICE`, and only phases that are named are measured (memory,
+    load time and energy of the last one). A limit on what is predicted, such as
     latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
     finds the networks that are predicted too favourably.
 
-    With a `stopping_risk` a network is evaluated on part of the validation images first, and on the rest only while it
+    With a `stopping_risk`, which is for images alone, a network is evaluated on part of the validation images first, and on the rest only while it
     can still enter the front; a network that would enter it is stopped at most with that probability.
     The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
     `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what
@@ -220,7 +242,7 @@ class RunConfig(_Section):
     engine: Literal["local", "ray"] = "local"
     threads: Positive | None = None
     space: SpaceConfig = SpaceConfig()
-    task: TaskConfig = TaskConfig()
+    task: AnyTaskConfig = TaskConfig()
     training: TrainingConfig = TrainingConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     search: SearchConfig = SearchConfig()
@@ -325,10 +347,11 @@ def _override(data: dict[str, Any], text: str) -> None:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors()[0]
-    path = [part for part in problem["loc"] if isinstance(part, str)]
-    key = ".".join(str(part) for part in problem["loc"])
+    place, task = _place(problem["loc"])
+    path = [part for part in place if isinstance(part, str)]
+    key = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
-        known = list(_fields(path[:-1]))
+        known = list(_fields(path[:-1], task))
         return f"unknown key {key!r}{nearest(path[-1], known)}; known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
@@ -336,9 +359,16 @@ def _sentence(error: ValidationError) -> str:
     return f"{key!r} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
-def _fields(sections: Iterable[str]) -> dict[str, Any]:
+def _place(parts: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:
+    """Where an error is, without the tag that pydantic puts behind `task`; and the section that the task is."""
+    if parts[:1] == ("task",) and len(parts) > 1:
+        return (parts[0], *parts[2:]), _TASKS[str(parts[1])]
+    return parts, TaskConfig
+
+
+def _fields(sections: Iterable[str], task: type[BaseModel]) -> dict[str, Any]:
     model: Any = RunConfig
     for section in sections:
-        annotation = model.model_fields[section].annotation
+        annotation = task if section == "task" else model.model_fields[section].annotation
         model = next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)
     return dict(model.model_fields)

@@ -26,7 +26,7 @@ from nas.search.metrics import find
 from nas.search.worker import Evaluation
 from nas.searching import check_search
 from nas.stages import Stages
-from nas.tasks import ImageClassification
+from nas.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Result:
     verification: Verification
 
 
-def open_stages(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Stages:
+def open_stages(config: RunConfig, reporter: Reporter | None = None, task: Task | None = None) -> Stages:
     """The stages of a configuration. Its run's directory is made, or checked, by `Stages.exclusive`."""
     return Stages(Run(config.run_directory), config, reporter, task)
 
@@ -54,7 +54,7 @@ def open_stages(config: RunConfig, reporter: Reporter | None = None, task: Image
 def existing_stages(
     path: Path,
     reporter: Reporter | None = None,
-    task: ImageClassification | None = None,
+    task: Task | None = None,
     storage: str | None = None,
     engine: Literal["local", "ray"] | None = None,
 ) -> Stages:
@@ -81,14 +81,15 @@ def existing_stages(
     return Stages(run, config, reporter, task)
 
 
-def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassification | None = None) -> Result:
+def run(config: RunConfig, reporter: Reporter | None = None, task: Task | None = None) -> Result:
     """Calibrate, train, search, export, verify, report; stages that were done before are not done again.
 
     Calibration comes first, so that a limit which no network can meet is found before the long work.
 
     Raises:
         CheckFailed: when no network can keep the limits.
-        UsageError: when configuration, data and run do not fit together.
+        UsageError: when configuration, data and run do not fit together; or when networks for the task cannot be exported
+            yet: the search is complete then, with a report.
     """
     stages = open_stages(config, reporter, task)
     with stages.exclusive():
@@ -99,6 +100,8 @@ def run(config: RunConfig, reporter: Reporter | None = None, task: ImageClassifi
         stages.check_limits()
         stages.train()
         stages.search()
+        if not stages.exportable:
+            write_report(stages, stages.run.report_file)
         bundle = _export_chosen(stages)
         verification = _verify_chosen(stages, bundle)
         report = write_report(stages, stages.run.report_file)
@@ -172,6 +175,7 @@ def export(
     Raises:
         UsageError: also when `finetune` is not above 0.
     """
+    _ = stages.images  # others cannot be exported yet
     settings = finetuning(stages.config.export.finetune, finetune)
     chosen, limits = choose(stages, where, maximize, minimize)
     stages.reporter.say(f"export network {chosen.number} to {path}")
@@ -208,6 +212,6 @@ def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
         if stored["files"] == bundle.manifest["files"] and verification.passed:
             return verification
     stages.reporter.say(f"verify on {device}")
-    verification = verify(bundle, Device.load(device), stages.task, stages.engine)
+    verification = verify(bundle, Device.load(device), stages.images, stages.engine)
     write_json(file, {"files": bundle.manifest["files"], "verification": verification.document()})
     return verification

@@ -119,9 +119,9 @@ class Run:
         """What the verification of `bundle` found."""
         return self.path / "exports" / "chosen.verification.json"
 
-    def calibration_file(self, device: str) -> Path:
-        """Measurements and predictor of a device."""
-        return self.path / "calibration" / f"{device}.json"
+    def calibration_file(self, device: str, phase: str | None = None) -> Path:
+        """Measurements and predictor of a device; of one phase of the networks where they have several."""
+        return self.path / "calibration" / (f"{device}.json" if phase is None else f"{device}.{phase}.json")
 
     def blocks_file(self, device: str) -> Path:
         """Latencies of single blocks on a device, for predictors that need them."""

@@ -40,8 +40,23 @@ def check_search(stages: Stages) -> None:
         UsageError: when a key of the configuration is wrong.
         ConnectionError: when the database cannot be reached.
     """
+    _check_evaluation(stages)
     if not stages.searched and stages.config.search.warm_start is not None:
         _source(stages)
+
+
+def _check_evaluation(stages: Stages) -> None:
+    """Refuse what is for the accuracy of images alone, where something else is evaluated."""
+    names = [metric.name for metric in stages.evaluated]
+    if names == [ACCURACY.name]:
+        return
+    if stages.config.engine == "ray":
+        raise UsageError("engine: ray evaluates networks on images only; set engine to local for this task")
+    if stages.config.search.stopping_risk is not None:
+        raise UsageError(
+            f"search.stopping_risk ends evaluations early by which images are classified correctly; this task evaluates "
+            f"{' and '.join(names)}: set it to null"
+        )
 
 
 def make_worker(stages: Stages) -> Worker:
@@ -50,10 +65,11 @@ def make_worker(stages: Stages) -> Worker:
     Raises:
         UsageError: when there is no trained supernet, or the study was made for something else.
     """
+    _check_evaluation(stages)
     config = stages.config.search
     race = None if config.stopping_risk is None else Race(risk=config.stopping_risk)
     # Before a study is made: without a trained supernet there is no search.
-    engine = engines.make(stages.config.engine, stages.evaluator, stages.config.threads, race)
+    engine = engines.make(stages.config.engine, stages.judge, stages.config.threads, race)
     problem = Problem.of(stages.space, stages.objectives, stages.metrics, stages.limits)
     sampler = make_sampler(config.sampler.name, config.sampler.options, problem, stages.config.seed)
     identity = _identity(stages)
@@ -175,7 +191,8 @@ class _WarmStart:
         stages = self.stages
         architecture = Architecture.from_json(trial.user_attrs[ARCHITECTURE])
         cheap = record(stages.metrics, stages.space.codes([architecture]))[0]
-        found = {ACCURACY.name: trial.user_attrs[METRICS][ACCURACY.name], **cheap}
+        evaluated = {metric.name: trial.user_attrs[METRICS][metric.name] for metric in stages.evaluated}
+        found = {**evaluated, **cheap}
         return create_trial(
             state=TrialState.COMPLETE,
             params=architecture.values,

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import search_spaces
-from latency_predictors import Bank, Calibration, Device, calibrate
-from latency_predictors.active import check as check_refinable
+from latency_predictors import Calibration, LatencyPredictor
 from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
 from latency_predictors.devices.quantities import LATENCY
-from nas.calibrating import (
-    check_devices,
-    known_devices,
-    measure_on,
-    measure_quantities,
-    missing_quantities,
-    say_choice,
-    say_errors,
-    wanted_quantities,
-)
-from nas.config import CalibrationConfig, RunConfig, TaskConfig
+from nas.calibrating import Calibrations
+from nas.config import CalibrationConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
+from nas.report import labels
 from nas.runs import Run
 from nas.search.evaluation import Evaluator
+from nas.search.evaluators import NetworkEvaluator
 from nas.search.feasibility import least_violation
+from nas.search.judging import make_evaluator
 from nas.search.limits import Limit, cheap_violation, parse_all
-from nas.search.metrics import ACCURACY, Metric, cheap_metrics, find, record
+from nas.search.metrics import Metric, cheap_metrics, find, latency_name, record
 from nas.search.storage import load, make_store
 from nas.search.store import StudyStore
 from nas.search.worker import Evaluation, Worker, evaluations
 from nas.searching import make_worker, say_outcome
-from nas.tasks import Augmentation, ImageClassification, Mixing
+from nas.targets import Target
+from nas.task_kinds import load_task as load_task
+from nas.task_kinds import make_task, task_metrics
+from nas.tasks import ImageClassification, Task
 from nas.training.execution import candidates, computes_bfloat16
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
@@ -56,25 +50,6 @@ from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
 
 
-def load_task(config: TaskConfig, seed: int) -> ImageClassification:
-    """The task of a configuration; a relative path starts at the directory in `NASMYTH_DATA`, where that is set."""
-    augmentation = Augmentation(**config.augmentation.model_dump()) if config.augmentation else None
-    base = os.environ.get("NASMYTH_DATA")
-    return ImageClassification.load(
-        config.data,
-        size=config.size,
-        validation=config.validation,
-        seed=seed,
-        augmentation=augmentation,
-        base=Path(base) if base else None,
-        mixing=Mixing(config.mixup, config.cutmix),
-        label_smoothing=config.label_smoothing,
-        class_weights=config.class_weights,
-        mean=config.mean,
-        std=config.std,
-    )
-
-
 class Stages:
     """All that can be done with a run.
 
@@ -82,7 +57,7 @@ class Stages:
         run: where results are kept.
         config: of the run.
         reporter: tells a person what happens.
-        task: images from Python, in place of those that `config.task` names.
+        task: data from Python, in place of that which `config.task` names.
 
     Raises:
         UsageError: when `task` does not fit the space.
@@ -93,7 +68,7 @@ class Stages:
         run: Run,
         config: RunConfig,
         reporter: Reporter | None = None,
-        task: ImageClassification | None = None,
+        task: Task | None = None,
     ) -> None:
         self.run, self.config, self.reporter = run, config, reporter or Reporter(quiet=True)
         keep_freed_memory()
@@ -111,17 +86,36 @@ class Stages:
         return search_spaces.get(self.config.space.name, **self.config.space.options)
 
     @cached_property
-    def task(self) -> ImageClassification:
+    def task(self) -> Task:
         """The data, checked against the space.
 
         Raises:
-            UsageError: when space and data differ in channels or classes.
+            UsageError: when space and data differ, such as in the number of classes.
         """
-        return self._fitting(load_task(self.config.task, self.config.seed))
+        return self._fitting(make_task(self.config.task, self.config.seed))
 
-    def _fitting(self, task: ImageClassification) -> ImageClassification:
+    @property
+    def exportable(self) -> bool:
+        """Whether networks for the task can be exported by now."""
+        return isinstance(self.task, ImageClassification)
+
+    @property
+    def images(self) -> ImageClassification:
+        """The data, of a run that classifies images.
+
+        Raises:
+            UsageError: when it does something else: what asks for images cannot be done for that yet.
+        """
+        if not isinstance(self.task, ImageClassification):
+            raise UsageError(
+                f"networks for {type(self.task).__name__} are not exported yet: 'nas front {self.run.path}' shows what the "
+                f"search found"
+            )
+        return self.task
+
+    def _fitting(self, task: Task) -> Task:
         options = self.space.options
-        for key, found in (("in_channels", task.in_channels), ("classes", len(task.classes))):
+        for key, found in task.space_options.items():
             if options.get(key, found) != found:
                 raise UsageError(
                     f"the data has {key} = {found}, the space {options[key]}; set space.options.{key}={found}"
@@ -147,22 +141,42 @@ class Stages:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Evaluates networks on the validation images."""
-        return Evaluator(self.supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
+        """Evaluates networks on the validation images; errors as for `images`."""
+        return Evaluator(self.supernet, self.images, self.config.search.recalibration_images, seed=self.config.seed)
 
     @cached_property
-    def calibrations(self) -> dict[str, Calibration]:
-        """What was measured on each device, by its name."""
-        return {name: Calibration.load(self.run.calibration_file(name), self.space) for name in self.config.devices}
+    def judge(self) -> NetworkEvaluator[Any]:
+        """Evaluates networks on the validation split, whatever the task."""
+        return self.evaluator if isinstance(self.task, ImageClassification) else self._judge_of(self.supernet)
+
+    def _judge_of(self, supernet: Supernet) -> NetworkEvaluator[Any]:
+        return make_evaluator(supernet, self.task, self.config.search.recalibration_images, self.config.seed)
+
+    @cached_property
+    def _calibrating(self) -> Calibrations:
+        names = [metric.name for metric in self.evaluated]
+        return Calibrations(self.run, self.config, self.space, names, self.engine, self.reporter)
+
+    @cached_property
+    def calibrations(self) -> dict[Target, Calibration]:
+        """What was measured on each device, of each phase of the networks."""
+        return self._calibrating.load()
+
+    @cached_property
+    def evaluated(self) -> list[Metric]:
+        """What is known of a candidate by evaluation alone; no data is read for it."""
+        found = self.task.metrics if self._task_given else task_metrics(self.config.task)
+        return [Metric(metric.name, metric.direction, metric.unit) for metric in found]
 
     @cached_property
     def metrics(self) -> list[Metric]:
         """Everything that is recorded of a candidate."""
-        predictors = {
-            device: {name: fit.predictor for name, fit in calibration.fits.items()}
-            for device, calibration in self.calibrations.items()
-        }
-        return [ACCURACY, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
+        predictors: dict[str, dict[str, LatencyPredictor]] = {name: {} for name in self.config.devices}
+        for target, calibration in self.calibrations.items():
+            latency = latency_name(self.space, target.phase)
+            fits = {latency if name == LATENCY.name else name: fit for name, fit in calibration.fits.items()}
+            predictors[target.device] |= {name: fit.predictor for name, fit in fits.items()}
+        return [*self.evaluated, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
 
     @cached_property
     def objectives(self) -> list[Metric]:
@@ -192,80 +206,28 @@ class Stages:
     def calibrate(self) -> None:
         """Measure some networks on every device and fit its predictors; what was measured before is left alone.
 
+        Where the networks have several phases, those are calibrated that objectives, limits and the export name.
+
         Raises:
             UsageError: when a metric is unknown or a limit cannot be read.
             ValueError: when a device cannot measure a quantity; nothing was measured then.
         """
-        files = {name: self.run.calibration_file(name) for name in self.config.devices}
-        for name, file in files.items():
-            if not file.exists():
-                Device.load(name)  # a device that is unknown is said first
-        wanted = wanted_quantities(self.config)
-        missing = {name: missing_quantities(file, self.space, wanted[name]) for name, file in files.items()}
-        check_devices(missing, self.engine)
-        for name, file in files.items():
-            if not file.exists():
-                self.calibrate_device(name, self.config.calibration)
-                continue
-            calibration = Calibration.load(file, self.space)
-            self._keep_measurements(calibration)  # a crash may have come before it
-            if missing[name]:
-                self._measure_quantities(calibration, wanted[name])
+        self._calibrating.check()
+        for target in self._calibrating.wanted:
+            if self._calibrating.file(target).exists():
+                self._calibrating.complete(target)
+            else:
+                self.calibrate_device(target.device, self.config.calibration, target.phase)
 
-    def calibrate_device(self, name: str, settings: CalibrationConfig) -> Calibration:
-        """Measure networks to fit the predictors and others to test them, in place of what was measured before."""
-        wanted = wanted_quantities(self.config).get(name, [])
-        check_devices({name: wanted}, self.engine)
-        if settings.until_error is not None:
-            check_refinable(settings.until_error, settings.samples)
-        known = known_devices(self.space, self.reporter)
-        with self.reporter.progress(f"calibrate {name}") as advance:
-            calibration = calibrate(
-                self.space,
-                Device.load(name),
-                predictor=settings.predictor,
-                samples=settings.samples,
-                holdout=settings.holdout,
-                seed=self.config.seed,
-                progress=advance,
-                engine=self.engine,
-                blocks_file=self.run.blocks_file(name),
-                bank=known,
-                max_seconds=settings.max_seconds,
-            )
-        if settings.until_error is not None:
-            self._keep_measurements(calibration)  # they are not lost when measuring on is interrupted
-            calibration = measure_on(
-                calibration, settings.until_error, settings.max_samples, self.reporter, self.engine
-            )
-        path = self.run.calibration_file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        calibration.save(path)
-        self._keep_measurements(calibration)
-        if not calibration.stable:
-            self.reporter.say(
-                f"warning: the measurements on {name} repeat only within {calibration.holdout[0].repeat_error:.0%}; "
-                f"'nas device check {name}' says what to do"
-            )
-        say_choice(self.reporter, calibration.comparison)
-        say_errors(self.reporter, name, calibration.fits[LATENCY.name])
-        return self._measure_quantities(calibration, wanted)
+    def calibrate_device(self, name: str, settings: CalibrationConfig, phase: str | None = None) -> Calibration:
+        """Measure networks to fit the predictors and others to test them, in place of what was measured before.
 
-    def _measure_quantities(self, calibration: Calibration, wanted: Sequence[str]) -> Calibration:
-        file, max_seconds = self.run.calibration_file(calibration.device.name), self.config.calibration.max_seconds
-        return measure_quantities(calibration, wanted, file, max_seconds, self.reporter, self.engine)
-
-    def _keep_measurements(self, calibration: Calibration) -> None:
-        """Add to the banks of the run and of the user what they do not have yet."""
-        records = calibration.records()
-        Bank(self.run.bank_file).append(records)
-        try:
-            Bank.user().append(records)
-        except (OSError, ValueError) as error:  # the run does not need it
-            self.reporter.say(
-                f"warning: {error}. The run goes on; its measurements are in {self.run.bank_file}, "
-                f"'nas bank export' and 'nas bank import' bring them over"
-            )
+        Args:
+            name: of the device.
+            settings: how many networks, which predictor.
+            phase: of the networks, by default the first one.
+        """
+        return self._calibrating.measure(Target(name, phase or self.space.phases[0]), settings)
 
     def check_limits(self) -> Codes:
         """Make sure that some network keeps the limits that are known without training; gives that network's codes.
@@ -297,22 +259,23 @@ class Stages:
                 train_in_processes(self.run.path, processes, self.config.threads, advance)
             logs = trainer.run(advance)  # to the end, which the processes have reached in their checkpoint
         supernet = trainer.network.cpu()
-        evaluator = Evaluator(supernet, self.task, self.config.search.recalibration_images, seed=self.config.seed)
+        judge = self._judge_of(supernet)
         ends = {"smallest": self.space.smallest(), "largest": self.space.largest()}
-        accuracy = {name: evaluator.evaluate(architecture) for name, architecture in ends.items()}
+        found = {name: dict(judge.score(architecture).metrics) for name, architecture in ends.items()}
         execution = asdict(trainer.execution) if trainer.execution else {}
         training = {
             "epochs": [asdict(log) for log in logs],
             "execution": execution,
-            "validation_accuracy": accuracy,
+            "validation": found,
         }
         chosen = trainer.strategy.chosen(self.space)
         if chosen is not None:
             training["chosen"] = [architecture.values for architecture in self.space.architectures(chosen)]
         self.run.save_supernet(supernet, training)
-        self.reporter.say(
-            "validation accuracy: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items())
-        )
+        for metric in self.evaluated:
+            label = labels.metric(metric.name, metric.unit)
+            values = ", ".join(f"{name} {label.show(figures[metric.name])}" for name, figures in found.items())
+            self.reporter.say(f"validation {label.text[:1].lower()}{label.text[1:]}: {values}")
 
     def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
@@ -375,8 +338,8 @@ class Stages:
             load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:
             raise UsageError(
-                f"training.processes is {training.processes}, but images that were given from Python cannot be sent "
-                "to other processes; set it to 1, or name the images in the configuration"
+                f"training.processes is {training.processes}, but data that was given from Python cannot be sent "
+                "to other processes; set it to 1, or name the data in the configuration"
             )
 
     def search(self) -> None:

@@ -431,11 +431,15 @@ class SearchSpace:
         """Trainable parameters of what runs in a phase (of the first one when none is given), shape (n,)."""
         return self._lookup(codes, phase)[:, PARAMETERS]
 
+    def weight_bytes(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
+        """All weights of what runs in a phase, also rows of tables that are not read, in bytes at float32, shape (n,)."""
+        table = self._lookup(codes, phase)
+        return np.asarray(table[:, COSTS.index("weight_bytes")] + table[:, IDLE_WEIGHT_BYTES])
+
     def memory_bytes(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
         """Weights plus the largest sum of activations alive at once, in bytes at float32, shape (n,)."""
-        table = self._lookup(codes, phase)
-        held = table[:, COSTS.index("weight_bytes")] + table[:, IDLE_WEIGHT_BYTES]
-        return held + self._peak_activation_bytes(codes, phase, table[:, STATE_INPUT_BYTES])
+        waiting = self._lookup(codes, phase)[:, STATE_INPUT_BYTES]
+        return self.weight_bytes(codes, phase) + self._peak_activation_bytes(codes, phase, waiting)
 
     def _lookup(self, codes: Codes, phase: str | None) -> NDArray[np.float64]:
         tables = self._tables[self._phase(phase)]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.options import ConfigArgument, JsonOption, SetOption
+
+if TYPE_CHECKING:
+    from latency_predictors import Calibration
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +42,8 @@ def calibrate(
 
     Large errors? 'nas device check NAME' says whether the device repeats itself; then --until-error 5 measures on
     where the predictor knows least. Beside latency the quantities are measured that objectives and limits name, such as
-    peak_memory_mb.DEVICE.
+    peak_memory_mb.DEVICE. Networks with several phases, such as the prompt and the next token of a language model, are
+    measured in each of them.
     """
     from nas.cli.options import print_json, show
     from nas.config import load
@@ -49,35 +53,37 @@ def calibrate(
     from nas.report.tables import calibration_table, predictors_table
 
     stages = open_stages(load(config, set_ or []), Reporter())
+    phases, documents = stages.space.phases, {}
+    given = {"samples": samples, "holdout": holdout, "until_error": until_error}
+    changes = {name: value for name, value in given.items() if value is not None}
     with stages.exclusive():
         if stages.searched and device in stages.config.devices:
             raise UsageError(f"the search of {stages.run.path} uses the present calibration; use another run")
-        given = {"samples": samples, "holdout": holdout, "until_error": until_error}
-        changes = {name: value for name, value in given.items() if value is not None}
-        calibration = stages.calibrate_device(device, stages.config.calibration.model_copy(update=changes))
-    show(calibration_table(calibration))
-    comparison = calibration.comparison
-    entries = {} if comparison is None else comparison.entries
-    if comparison is not None and len(entries) > 1:
-        show(predictors_table(comparison))
+        for phase in phases:
+            settings = stages.config.calibration.model_copy(update=changes)
+            calibration = stages.calibrate_device(device, settings, phase)
+            show(calibration_table(calibration, phase if len(phases) > 1 else ""))
+            if calibration.comparison is not None and len(calibration.comparison.entries) > 1:
+                show(predictors_table(calibration.comparison))
+            documents[phase] = _document(calibration)
     if json:
-        print_json(
-            {
-                "device": device,
-                "predictor": calibration.predictor.name,
-                "predictors": {name: {**entry.errors, **entry.remark()} for name, entry in entries.items()},
-                "errors": dict(calibration.errors),
-                "macs_spearman": calibration.macs_spearman,
-                "refinement": None if calibration.refinement is None else asdict(calibration.refinement),
-                "stable": calibration.stable,
-                "seconds": calibration.seconds,
-                "quantities": {
-                    name: {
-                        "unit": fit.quantity.unit,
-                        "errors": dict(fit.errors),
-                        "macs_spearman": fit.macs_spearman,
-                    }
-                    for name, fit in calibration.fits.items()
-                },
-            }
-        )
+        found = documents[phases[0]] if len(phases) == 1 else {"phases": documents}
+        print_json({"device": device, **found})
+
+
+def _document(calibration: Calibration) -> dict[str, Any]:
+    """How good a calibration is, as JSON values."""
+    entries = {} if calibration.comparison is None else calibration.comparison.entries
+    return {
+        "predictor": calibration.predictor.name,
+        "predictors": {name: {**entry.errors, **entry.remark()} for name, entry in entries.items()},
+        "errors": dict(calibration.errors),
+        "macs_spearman": calibration.macs_spearman,
+        "refinement": None if calibration.refinement is None else asdict(calibration.refinement),
+        "stable": calibration.stable,
+        "seconds": calibration.seconds,
+        "quantities": {
+            name: {"unit": fit.quantity.unit, "errors": dict(fit.errors), "macs_spearman": fit.macs_spearman}
+            for name, fit in calibration.fits.items()
+        },
+    }

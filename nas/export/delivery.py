@@ -16,6 +16,7 @@ from nas.export.onnx_model import to_onnx
 from nas.search.metrics import ACCURACY
 from nas.search.worker import Evaluation
 from nas.stages import Stages, versions
+from nas.targets import Target
 from search_spaces import Architecture
 from search_spaces.space import Codes
 
@@ -53,7 +54,7 @@ def export_network(
     tuned: FineTuned | None = None,
 ) -> Bundle:
     """Write the bundle of a network that is ready for use, with the metrics of `chosen`."""
-    space, task = stages.space, stages.task
+    space, task = stages.space, stages.images
     inputs = stages.supernet.example_inputs(chosen.architecture)
     name, example = next(iter(inputs.items()))
     codes = space.codes([chosen.architecture])
@@ -79,7 +80,7 @@ def export_network(
 
 def _device(stages: Stages, name: str, codes: Codes) -> dict[str, Any]:
     """What was predicted for a device, and some networks that tell later how fast the machine then is."""
-    calibration = stages.calibrations[name]
+    calibration = stages.calibrations[Target(name, stages.space.phases[0])]
     prediction = calibration.predictor.predict(codes)
     architectures: list[Architecture] = stages.space.architectures(calibration.reference_codes[:REFERENCES])
     return {

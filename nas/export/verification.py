@@ -20,7 +20,7 @@ from nas.config import TaskConfig
 from nas.export.bundle import Bundle
 from nas.export.check import Check
 from nas.search.limits import Limit, parse
-from nas.stages import load_task
+from nas.task_kinds import load_task
 from nas.tasks import DataError, ImageClassification, Split
 from search_spaces import Architecture
 from search_spaces.supernet import resize

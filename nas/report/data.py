@@ -49,7 +49,7 @@ class CalibrationData:
         holdout_high: upper end.
         errors: on the holdout: `spearman`, `kendall`, `mdape` (%), `coverage90` (0 to 1).
         macs_spearman: rank correlation of MACs alone with the measured values, for comparison.
-        quantity: its name, such as `latency_ms`.
+        quantity: its name, such as `latency_ms`, or `prefill_512_ms` where networks have several phases.
         comparison: of the predictors that were tried, when there were several.
     """
 
@@ -97,9 +97,9 @@ class ReportData:
         limits: largest allowed value, by the name of the metric.
         evaluations: in the order in which they were completed.
         space: of all architectures.
-        calibrations: one for each device.
+        calibrations: one for each quantity of each device.
         training: empty when no supernet was trained.
-        subnet_accuracy: accuracy after training by the name of a subnet, such as `smallest`.
+        subnets: evaluated metrics after training by the name of a subnet, such as `smallest`.
         chosen: `None` when no network was picked.
 
     Raises:
@@ -114,7 +114,7 @@ class ReportData:
     space: SearchSpace
     calibrations: tuple[CalibrationData, ...] = ()
     training: tuple[TrainingRow, ...] = ()
-    subnet_accuracy: Mapping[str, float] = field(default_factory=dict)
+    subnets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chosen: Chosen | None = None
 
     def __post_init__(self) -> None:

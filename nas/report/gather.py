@@ -14,7 +14,10 @@ from nas.export.verification import Verification
 from nas.files import read_json
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.runs import Run
+from nas.search.metrics import ACCURACY, latency_name
 from nas.stages import Stages, architecture_count, versions
+from nas.targets import Target
+from nas.tasks import ImageClassification, Task
 from nas.training.log import read_log
 from nas.training.strategies import largest_share
 
@@ -32,14 +35,14 @@ def gather(stages: Stages) -> ReportData:
         evaluations=tuple(evaluations),
         space=space,
         calibrations=tuple(
-            _calibration(name, calibration, fit)
-            for name, calibration in stages.calibrations.items()
+            _calibration(target, calibration, fit)
+            for target, calibration in stages.calibrations.items()
             for fit in calibration.fits.values()
         ),
         training=tuple(
             TrainingRow(row["step"], row["epoch"], row["seconds"], row["losses"]) for row in training["epochs"]
         ),
-        subnet_accuracy=training["validation_accuracy"],
+        subnets=_validated(training),
         chosen=_chosen(stages),
     )
 
@@ -49,7 +52,13 @@ def _training(run: Run) -> dict[str, Any]:
     if run.weights_file.exists() and run.training_file.exists():
         return run.training()
     epochs = [asdict(log) for log in read_log(run.training_log_file)] if run.training_log_file.exists() else []
-    return {"epochs": epochs, "validation_accuracy": {}, "unfinished": True}
+    return {"epochs": epochs, "unfinished": True}
+
+
+def _validated(training: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What some networks reach after training, by their names and those of the metrics."""
+    earlier = training.get("validation_accuracy", {})  # as runs of earlier releases wrote it
+    return {**{name: {ACCURACY.name: value} for name, value in earlier.items()}, **training.get("validation", {})}
 
 
 def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any]) -> str:
@@ -70,10 +79,7 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     config, task = stages.config, stages.task
     facts = {
         "search space": f"{stages.space.name}, {architecture_count(stages.space)} architectures",
-        "images": (
-            f"{config.task.data}: {len(task.train)} for training, {len(task.validation)} for validation, "
-            f"{len(task.test)} for the final test, {len(task.classes)} classes"
-        ),
+        **_data_fact(config.task.data, task),
         "training": _training_fact(config.training, largest_share(config.training, stages.space), training),
         "seed": str(config.seed),
         **{f"limit of {limit.metric}": f"at least {limit.value:g}" for limit in stages.limits if limit.sign < 0},
@@ -84,10 +90,26 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
         facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
     if verification:
         facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
-    for name, calibration in stages.calibrations.items():
+    for target, calibration in stages.calibrations.items():
         mark = calibration.fingerprint
-        facts[f"device {name}"] = ", ".join(f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark)
+        facts[f"device {target.device}"] = ", ".join(
+            f"{key} {mark[key]}" for key in ("processor", "runtime") if key in mark
+        )
     return {**facts, "versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
+
+
+def _data_fact(source: str, task: Task) -> dict[str, str]:
+    """What the networks are trained and judged on."""
+    if not isinstance(task, ImageClassification):
+        names = [metric.name for metric in task.metrics]
+        sizes = (f"{task.evaluation_size(name, 'validation')} validation samples for {name}" for name in names)
+        return {"data": f"{source}: {', '.join(sizes)}"}
+    return {
+        "images": (
+            f"{source}: {len(task.train)} for training, {len(task.validation)} for validation, "
+            f"{len(task.test)} for the final test, {len(task.classes)} classes"
+        )
+    }
 
 
 def _finetuning_fact(run: Run) -> dict[str, str]:
@@ -99,11 +121,12 @@ def _finetuning_fact(run: Run) -> dict[str, str]:
     return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
 
 
-def _calibration(device: str, calibration: Calibration, fit: Fit) -> CalibrationData:
+def _calibration(target: Target, calibration: Calibration, fit: Fit) -> CalibrationData:
+    latency = fit.quantity == LATENCY
     reference = fit.predictor.predict(calibration.reference_codes)
     holdout = fit.predictor.predict(calibration.holdout_codes)
     return CalibrationData(
-        device=device,
+        device=target.device,
         predictor=fit.predictor.name,
         reference_measured=values(fit.reference),
         reference_predicted=reference.mean_ms,
@@ -113,8 +136,8 @@ def _calibration(device: str, calibration: Calibration, fit: Fit) -> Calibration
         holdout_high=holdout.high_ms,
         errors=fit.errors,
         macs_spearman=fit.macs_spearman,
-        quantity=fit.quantity.name,
-        comparison=calibration.comparison if fit.quantity == LATENCY else None,
+        quantity=latency_name(fit.predictor.space, target.phase) if latency else fit.quantity.name,
+        comparison=calibration.comparison if latency else None,
     )
 
 

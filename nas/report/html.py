@@ -258,10 +258,16 @@ def _training(data: ReportData) -> str:
         last = data.training[-1]
         caption = f"{last.step:,} steps, {last.epoch:g} epochs, {last.seconds:,.0f} s."
         parts.append(_plot("training", plots.training_figure(data.training), caption))
-    if data.subnet_accuracy:
-        metric = labels.metric("accuracy")
-        rows = [(name, metric.show(value)) for name, value in data.subnet_accuracy.items()]
-        parts.append(_table(("subnet after training", "accuracy"), rows, numeric=(1,)))
+    if data.subnets:
+        units = {objective.name: objective.unit for objective in data.objectives}
+        names = dict.fromkeys(name for figures in data.subnets.values() for name in figures)
+        metrics = [labels.metric(name, units.get(name, "")) for name in names]
+        rows = [
+            (subnet, *(metric.show(figures[metric.name]) for metric in metrics))
+            for subnet, figures in data.subnets.items()
+        ]
+        headings = ("subnet after training", *(metric.text[:1].lower() + metric.text[1:] for metric in metrics))
+        parts.append(_table(headings, rows, numeric=range(1, len(headings))))
     return "".join(parts)
 
 

@@ -138,9 +138,15 @@ def predictor_figures(entry: Entry) -> list[str]:
     return [*correlations, f"{errors['mdape']:.1f} %", f"{errors['coverage90']:.0%}"]
 
 
-def calibration_table(calibration: Calibration) -> Table:
-    """The errors of a device's predictors on networks that they were not fitted to, one column a quantity."""
-    table = Table(title=f"{calibration.device.name}: {calibration.predictor.name} on networks it has not seen")
+def calibration_table(calibration: Calibration, phase: str = "") -> Table:
+    """The errors of a device's predictors on networks that they were not fitted to, one column a quantity.
+
+    Args:
+        calibration: of the device.
+        phase: of the networks, where it is to be told.
+    """
+    device = f"{calibration.device.name}, {phase}" if phase else calibration.device.name
+    table = Table(title=f"{device}: {calibration.predictor.name} on networks it has not seen")
     fits = calibration.fits.values()
     table.add_column("")
     for fit in fits:

@@ -7,20 +7,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from nas.search.fidelity import Bar, Race, Score
+from nas.search.fidelity import Bar, Race
+from nas.search.finding import Finding
 from search_spaces import Architecture
 from search_spaces.space import nearest
 
 if TYPE_CHECKING:
-    from nas.search.evaluation import Evaluator
+    from nas.search.evaluators import NetworkEvaluator
 
-#: Evaluates a network: on all images, or when it is given what the network must reach, as far as it can.
-Evaluate = Callable[[Architecture, Bar | None], Score]
+#: Evaluates a network: on everything, or when it is given what the network must reach, as far as it can.
+Evaluate = Callable[[Architecture, Bar | None], Finding]
 
-#: The score of a network, or what was raised in its place.
-Outcome = Callable[[], Score]
+#: What was found of a network, or what was raised in its place.
+Outcome = Callable[[], Finding]
 
 
 class Interrupted(Exception):
@@ -96,10 +97,12 @@ class LocalEvaluation(EvaluationEngine):
 
 
 class _Factory(Protocol):
-    def __call__(self, evaluator: Evaluator, threads: int | None, race: Race | None) -> EvaluationEngine: ...
+    def __call__(
+        self, evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None
+    ) -> EvaluationEngine: ...
 
 
-def local(evaluator: Evaluator, threads: int | None, race: Race | None) -> EvaluationEngine:
+def local(evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None) -> EvaluationEngine:
     """Evaluations in this process, whose threads are set already."""
     return LocalEvaluation(partial(evaluator.score, race=race))
 
@@ -113,12 +116,14 @@ def names() -> list[str]:
     return sorted(_ENGINES)
 
 
-def make(name: str, evaluator: Evaluator, threads: int | None, race: Race | None = None) -> EvaluationEngine:
+def make(
+    name: str, evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None = None
+) -> EvaluationEngine:
     """The engine `name`.
 
     Args:
         name: one of `names`.
-        evaluator: gives the accuracy of networks.
+        evaluator: gives the figures of networks.
         threads: of each evaluation, where the configuration says how many.
         race: how evaluations that are given a bar are raced.
 

@@ -1,8 +1,9 @@
-"""The expensive part of a trial: take a network from the supernet, recalibrate it, validate it."""
+"""Evaluating networks that classify images: on all of them, or only as far as they can still enter the front."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nas.search.evaluators import NetworkEvaluator
 from nas.search.fidelity import Bar, Race, Score
 from nas.search.folding import fold
+from nas.search.metrics import ACCURACY
 from nas.tasks import Split
 from nas.tasks.task import Batches
-from nas.training.recalibration import recalibrate
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet, resize
 
@@ -39,8 +41,8 @@ class Judge(Protocol):
         """Which targets of a batch were met, bool (n,)."""
 
 
-class Evaluator:
-    """Evaluates networks with the supernet's weights; the same network always gets the same figure.
+class Evaluator(NetworkEvaluator[Judge]):
+    """Evaluates image classifiers with the supernet's weights; the same network always gets the same figure.
 
     Args:
         supernet: trained weights.
@@ -51,9 +53,6 @@ class Evaluator:
         seed: picks and augments the recalibration images.
         memory: bytes; images of the resolutions that are evaluated first are kept as long as they fit, others are made
             again for every network.
-
-    Attributes:
-        recalibration: batches of images, float32 (n, channels, height, width), as the task gives them.
     """
 
     def __init__(
@@ -65,19 +64,27 @@ class Evaluator:
         seed: int = 0,
         memory: int = MEMORY,
     ) -> None:
-        self.supernet, self.task, self.batch_size = supernet, task, batch_size
-        self.recalibration = [
-            images for images, _ in task.recalibration_batches(recalibration_images, batch_size, seed)
-        ]
+        super().__init__(supernet, task)
+        self.batch_size = batch_size
+        self._recalibration_images, self._seed = recalibration_images, seed
         self._kept: dict[tuple[Split, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
         self._room = memory
 
-    def network(self, architecture: Architecture) -> nn.Sequential:
-        """The static network, recalibrated, in evaluation mode."""
-        network = self.supernet.extract(architecture)
-        size = self._size(architecture)
-        recalibrate(network, (resize(images, size) for images in self.recalibration))
-        return network
+    @cached_property
+    def recalibration(self) -> list[Tensor]:
+        """Batches of images, float32 (n, channels, height, width), as the task gives them."""
+        drawn = self.task.recalibration_batches(self._recalibration_images, self.batch_size, self._seed)
+        return [images for images, _ in drawn]
+
+    def _recalibration_inputs(self, architecture: Architecture) -> Iterator[Tensor]:
+        for images in self.recalibration:
+            yield resize(images, self._size(architecture))
+
+    def figures(
+        self, network: nn.Module, architecture: Architecture, split: Split = "validation"
+    ) -> Mapping[str, float]:
+        """The accuracy; as for `NetworkEvaluator`."""
+        return {ACCURACY.name: self.accuracy(network, architecture, split)}
 
     def accuracy(self, network: nn.Module, architecture: Architecture, split: Split = "validation") -> float:
         """Share of images that the network classifies correctly, 0..1.

@@ -100,6 +100,11 @@ class Score:
     accuracy: float
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The accuracy by its name."""
+        return {ACCURACY.name: self.accuracy}
+
 
 def most_marked(found: int, drawn: int, population: int, risk: float) -> int:
     """Upper confidence bound of the marked items in a population, of which some were drawn without replacement.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -61,17 +61,33 @@ GRAPH_BYTES = 290
 
 def _size_mb(space: SearchSpace, codes: Codes) -> Values:
     """Size of the exported ONNX file, within a few percent."""
-    costs = dict(zip(space.feature_names(), space.features(codes).T, strict=True))
-    return np.asarray(costs["weight_bytes"] + GRAPH_BYTES * costs["kernels"]) / 1e6
+    kernels = space.features(codes)[:, space.feature_names().index("kernels")]
+    return np.asarray(space.weight_bytes(codes) + GRAPH_BYTES * kernels) / 1e6
 
 
-#: Metrics that the workload alone gives: unit, and values of many candidates.
+def _memory_mb(space: SearchSpace, codes: Codes) -> Values:
+    """Of the phase that needs most: of a language model mostly the next token at the longest context, with its caches."""
+    return np.asarray(np.max([space.memory_bytes(codes, phase) for phase in space.phases], axis=0)) / 1e6
+
+
+#: Metrics that the workload alone gives: unit, and values of many candidates. MACs, parameters and size are those of the
+#: first phase: of a language model the prompt.
 _EXACT: Mapping[str, tuple[str, Callable[[SearchSpace, Codes], Values]]] = {
     "macs_m": ("M", lambda space, codes: space.macs(codes) / 1e6),
     "parameters_m": ("M", lambda space, codes: space.parameters(codes) / 1e6),
-    "memory_mb": ("MB", lambda space, codes: space.memory_bytes(codes) / 1e6),
+    "memory_mb": ("MB", _memory_mb),
     "size_mb": ("MB", _size_mb),
 }
+
+
+def latency_name(space: SearchSpace, phase: str) -> str:
+    """Name of the latency of a phase: `latency_ms` where there is no other phase, else such as `prefill_512_ms`."""
+    return LATENCY.name if len(space.phases) == 1 else f"{phase}_{LATENCY.unit}"
+
+
+def latency_names(space: SearchSpace) -> dict[str, str]:
+    """The phases of a space by the names of their latencies."""
+    return {latency_name(space, phase): phase for phase in space.phases}
 
 
 def bound_name(name: str) -> str:
@@ -88,23 +104,25 @@ def cheap_metrics(
 
     Args:
         space: of the candidates.
-        predictors: by the name of the device, then by the name of the quantity (see `quantities.names`).
+        predictors: by the name of the device, then by that of the quantity: a latency (see `latency_name`) or one of
+            the other `quantities.names`.
         confidence: of the bounds of predicted metrics, see `Prediction.upper_ms`; by default they are the upper ends
             of the intervals.
     """
+    latencies = latency_names(space)
     return [
         *(Metric(name, "minimize", unit, partial(values, space)) for name, (unit, values) in _EXACT.items()),
         *(
-            _predicted(quantities.get(name), device, predictor, confidence)
+            _predicted(name, LATENCY if name in latencies else quantities.get(name), device, predictor, confidence)
             for device, fitted in predictors.items()
             for name, predictor in fitted.items()
         ),
     ]
 
 
-def _predicted(quantity: Quantity, device: str, predictor: LatencyPredictor, confidence: float) -> Metric:
+def _predicted(name: str, quantity: Quantity, device: str, predictor: LatencyPredictor, confidence: float) -> Metric:
     return Metric(
-        f"{quantity.name}.{device}",
+        f"{name}.{device}",
         "minimize",
         quantity.unit,
         lambda codes: predictor.predict(codes).mean_ms,
@@ -112,14 +130,26 @@ def _predicted(quantity: Quantity, device: str, predictor: LatencyPredictor, con
     )
 
 
-def measured_quantities(names: Iterable[str], devices: Sequence[str]) -> dict[str, list[str]]:
+def measured_quantities(
+    names: Iterable[str],
+    devices: Sequence[str],
+    latencies: Collection[str] = (LATENCY.name,),
+    evaluated: Iterable[str] = (ACCURACY.name,),
+) -> dict[str, list[str]]:
     """What must be measured, beside latency, on each of `devices` so that the metrics `names` are known.
+
+    Args:
+        names: of metrics.
+        devices: by their names.
+        latencies: names of the latencies that there are, see `latency_names`.
+        evaluated: names of the metrics that are known by evaluation.
 
     Raises:
         UsageError: when there can be no metric of a name, naming the nearest one.
     """
-    measured = {f"{name}.{device}": (device, name) for device in devices for name in quantities.names()}
-    known = (ACCURACY.name, *_EXACT, *measured)
+    beside = [name for name in quantities.names() if name != LATENCY.name]
+    measured = {f"{name}.{device}": (device, name) for device in devices for name in (*latencies, *beside)}
+    known = (*evaluated, *_EXACT, *measured)
     found: dict[str, list[str]] = {device: [] for device in devices}
     for name in dict.fromkeys(names):
         if name not in known:
@@ -127,7 +157,7 @@ def measured_quantities(names: Iterable[str], devices: Sequence[str]) -> dict[st
         if name in measured:
             device, quantity = measured[name]
             found[device].append(quantity)
-    return {device: [name for name in wanted if name != LATENCY.name] for device, wanted in found.items()}
+    return {device: [name for name in wanted if name not in latencies] for device, wanted in found.items()}
 
 
 def find(name: str, metrics: Sequence[Metric]) -> Metric:
@@ -139,9 +169,8 @@ def find(name: str, metrics: Sequence[Metric]) -> Metric:
     known = {metric.name: metric for metric in metrics}
     if name not in known:
         base = name.split(".")[0]
-        advice = (
-            f"; {base} was not measured: name it in the configuration of a run" if base in quantities.names() else ""
-        )
+        measurable = base in quantities.names() or base.endswith(f"_{LATENCY.unit}")
+        advice = f"; {base} was not measured: name it in the configuration of a run" if measurable else ""
         raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}{advice}")
     return known[name]
 

@@ -13,7 +13,8 @@ from typing import Any
 from latency_predictors.devices.ray_cluster import ATTEMPTS, connected, first_line, import_ray, told
 from latency_predictors.devices.transports import DeviceError
 from nas.search.engines import Evaluate, EvaluationEngine, Interrupted, Outcome
-from nas.search.fidelity import Bar, Score
+from nas.search.fidelity import Bar
+from nas.search.finding import Finding
 from search_spaces import Architecture
 
 
@@ -93,8 +94,8 @@ class _Evaluating:
         """Make it ready."""
         self._evaluate = load(**arguments)
 
-    def score(self, architecture: str, bar: Bar | None) -> Score:
-        """Of one network, whose architecture is given as JSON."""
+    def score(self, architecture: str, bar: Bar | None) -> Finding:
+        """What is found of one network, whose architecture is given as JSON."""
         return self._evaluate(Architecture.from_json(architecture), bar)
 
 
@@ -221,7 +222,7 @@ class _Pool:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
 
-def _fail(error: Exception) -> Score:
+def _fail(error: Exception) -> Finding:
     raise error
 
 

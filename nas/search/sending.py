@@ -19,6 +19,7 @@ import search_spaces
 from nas.memory import keep_freed_memory
 from nas.search.engines import Evaluate
 from nas.search.evaluation import Evaluator
+from nas.search.evaluators import NetworkEvaluator
 from nas.search.fidelity import Race
 from nas.search.ray_evaluation import RayEvaluation, Recipe
 from nas.tasks import ImageClassification, Split
@@ -63,8 +64,9 @@ class SentTask:
         return hits(logits, target)
 
 
-def ray_evaluation(evaluator: Evaluator, threads: int | None, race: Race | None) -> RayEvaluation:
-    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1."""
+def ray_evaluation(evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None) -> RayEvaluation:
+    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1; only of image classifiers."""
+    assert isinstance(evaluator, Evaluator), "other tasks are refused before"
     cpus = threads or 1
     return RayEvaluation(Recipe(received, parts(evaluator, cpus, race)), cpus)
 

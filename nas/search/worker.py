@@ -20,7 +20,7 @@ from nas.search.encoding import distributions, trial_codes
 from nas.search.engines import EvaluationEngine, Interrupted, Outcome
 from nas.search.fidelity import STOPPED, Bar, bar_of
 from nas.search.limits import Limit
-from nas.search.metrics import ACCURACY, Metric, record
+from nas.search.metrics import Metric, record
 from nas.search.queue import ARCHITECTURE, PROPOSAL, refill
 from nas.search.samplers.batch import BatchSampler
 from nas.search.samplers.unique import SpaceExhausted, UniqueSampler
@@ -66,11 +66,12 @@ class Worker:
         objectives: in the order of the study's values.
         metrics: all that are recorded of every trial.
         limits: become constraints of every trial.
-        engine: gives the accuracy of architectures, the expensive part, for one or several at a time.
+        engine: gives the evaluated metrics of architectures, the expensive part, for one or several at a time.
         store: that gives the leases, and holds the study.
         attempts: how often the evaluation of a network is begun before the network has failed.
         patience: batches without a gain of hypervolume after which the search ends; `None` for the budget alone.
-        racing: whether each network is evaluated only as far as it can still enter the front, not on all images.
+        racing: whether each network is evaluated only as far as it can still enter the front, not on all images; its
+            accuracy is then the only metric that is evaluated.
     """
 
     study: Study
@@ -194,12 +195,12 @@ class Worker:
             Interrupted: when its evaluation came to no end.
             FloatingPointError: when one is not finite.
         """
-        score = outcome()
-        found = {ACCURACY.name: score.accuracy, **record(self.metrics, codes)[0]}
+        finding = outcome()
+        found = {**finding.metrics, **record(self.metrics, codes)[0]}
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise FloatingPointError(f"{wrong[0]} is {found[wrong[0]]}")
-        return found, score.attributes
+        return found, finding.attributes
 
     def _bar(self, codes: Codes) -> Bar | None:
         """What the network must reach to enter the front, where evaluations are raced."""

@@ -1,16 +1,17 @@
-"""Images from the Hugging Face Hub, or from a folder or file that the library ``datasets`` wrote."""
+"""Images or texts from the Hugging Face Hub, or from a folder or file that the library ``datasets`` wrote."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from nas.tasks.encoded import EncodedImage, EncodedSet, Size, decode
 from nas.tasks.image_data import ImageData
 from nas.tasks.task import DataError
+from nas.tasks.text_data import TextData
 
 PREFIXES = ("hf:", "hf-stream:")
 SPLITS: Mapping[str, str] = MappingProxyType(
@@ -18,7 +19,11 @@ SPLITS: Mapping[str, str] = MappingProxyType(
 )
 _SOURCE = re.compile(r"(hf|hf-stream):(?P<name>[^:?]+)(:(?P<config>[^:?]+))?(\?limit=(?P<limit>[1-9][0-9]{0,17}))?")
 _SAVED_TO_DISK = ("dataset_dict.json", "state.json")
+_TEXT = "text"
+_STRINGS = ("string", "large_string")
 _HIDDEN = -1  # the label of test images whose classes are not published
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,39 @@ def read_hugging_face(source: str, base: Path, size: Size | None = None) -> Imag
     Raises:
         DataError: the library is missing, the data set cannot be loaded, or it is not one of labelled images.
     """
+
+    def read(splits: Mapping[str, Any], limit: int | None) -> tuple[tuple[str, ...], dict[str, EncodedSet]]:
+        columns = _columns(splits["train"].features or {}, source)
+        return columns.classes, {
+            name: _read(split, columns, limit, f"{source}: {name}") for name, split in splits.items()
+        }
+
+    classes, sets = _read_splits(source, base, read)
+    labelled = {name: part for name, part in sets.items() if name == "train" or set(part.labels) != {_HIDDEN}}
+    return decode(source, classes, labelled, size)
+
+
+def read_hugging_face_text(source: str, base: Path) -> TextData:
+    """Read texts from what ``read_hugging_face`` can find: each row is a document, rows without text are passed over.
+
+    The text is the column ``text``, or else the only one of strings.
+
+    Raises:
+        DataError: the library is missing, the data set cannot be loaded, or it is not one of texts.
+    """
+
+    def read(splits: Mapping[str, Any], limit: int | None) -> dict[str, tuple[bytes, ...]]:
+        column = _text_column(splits["train"].features or {}, source)
+        return {
+            name: tuple(row[column].encode() for row in islice(split.select_columns([column]), limit) if row[column])
+            for name, split in splits.items()
+        }
+
+    return TextData.of(source, _read_splits(source, base, read))
+
+
+def _read_splits(source: str, base: Path, read: Callable[[Mapping[str, Any], int | None], _Read]) -> _Read:
+    """What ``read`` makes of the splits, by our names for them, and of how many rows of each are wanted."""
     request = _SOURCE.fullmatch(source)
     if request is None:
         raise DataError(f"{source}: is not of the form hf:NAME, hf:NAME:CONFIG or hf-stream:NAME?limit=N")
@@ -54,8 +92,7 @@ def read_hugging_face(source: str, base: Path, size: Size | None = None) -> Imag
         splits = {SPLITS[name]: split for name, split in stored.items() if name in SPLITS}
         if "train" not in splits:
             raise DataError(f"{source}: has the splits {', '.join(map(str, stored))}, one must be train")
-        columns = _columns(splits["train"].features or {}, source)
-        sets = {name: _read(split, columns, limit, f"{source}: {name}") for name, split in splits.items()}
+        return read(splits, limit)
     except (DataError, MemoryError):
         raise
     except ModuleNotFoundError as error:
@@ -63,8 +100,6 @@ def read_hugging_face(source: str, base: Path, size: Size | None = None) -> Imag
     except Exception as error:  # its builders, Arrow and the network client each raise their own
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise DataError(f"{source}: cannot be loaded ({reason}), check the name, the path or the connection") from error
-    labelled = {name: part for name, part in sets.items() if name == "train" or set(part.labels) != {_HIDDEN}}
-    return decode(source, columns.classes, labelled, size)
 
 
 def _load(name: str, config: str | None, base: Path, *, streaming: bool) -> Mapping[str, Any]:
@@ -93,6 +128,18 @@ def _columns(features: Mapping[str, Any], source: str) -> _Columns:
         )
     label = max(labels, key=lambda name: len(features[name].names))
     return _Columns(images[0], label, tuple(features[label].names))
+
+
+def _text_column(features: Mapping[str, Any], source: str) -> str:
+    strings = [name for name, feature in features.items() if getattr(feature, "dtype", None) in _STRINGS]
+    if _TEXT in strings:
+        return _TEXT
+    if len(strings) != 1:
+        raise DataError(
+            f"{source}: of the columns {', '.join(features) or 'none'}, {len(strings)} hold strings and none is named "
+            f"{_TEXT}, rename_column names one so"
+        )
+    return strings[0]
 
 
 def _read(split: Any, columns: _Columns, limit: int | None, origin: str) -> EncodedSet:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
@@ -18,7 +18,7 @@ from nas.tasks.image_data import ImageData, ImageSet, set_aside
 from nas.tasks.mixing import Mixing
 from nas.tasks.normalisation import Normalisation
 from nas.tasks.sources import load_images
-from nas.tasks.task import Batches, DataError, Split, Task
+from nas.tasks.task import Batches, DataError, Scores, Split, Task, TaskMetric
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.15
@@ -62,7 +62,7 @@ class ImageClassification(Task):
         DataError: a number is out of range, or there are too few images.
     """
 
-    metric = "accuracy"
+    metrics = (TaskMetric("accuracy", "maximize"),)
 
     def __init__(
         self,
@@ -139,6 +139,11 @@ class ImageClassification(Task):
             digest.update(part.labels.numpy().data)
         return digest.hexdigest()[:16]
 
+    @property
+    def space_options(self) -> Mapping[str, int]:
+        """The channels of the images and the number of classes."""
+        return {"in_channels": self.in_channels, "classes": len(self.classes)}
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """The number of batches that ``train_batches`` gives: only full ones, but at least one."""
         _check_positive("batch_size", batch_size)
@@ -196,9 +201,29 @@ class ImageClassification(Task):
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return F.cross_entropy(logits, target, weight=weights, label_smoothing=self.label_smoothing)
 
+    def evaluation_batches(self, metric: str, split: Split, batch_size: int, shuffled: bool = False) -> Batches:
+        """The images of a split, as ``batches`` gives them."""
+        self.check_metric(metric)
+        return self.batches(split, batch_size, shuffled=shuffled)
+
+    def evaluation_size(self, metric: str, split: Split) -> int:
+        """How many images a split has."""
+        self.check_metric(metric)
+        return len(self._split(split))
+
+    def score(self, metric: str, logits: Tensor, target: Tensor) -> Scores:
+        """Which images are classified correctly, for the share of them."""
+        self.check_metric(metric)
+        found = self.hits(logits, target).double()
+        return Scores(found, torch.ones_like(found))
+
     def hits(self, logits: Tensor, target: Tensor) -> Tensor:
         """For which rows of the logits (n, classes) the largest is that of the target (n,); bool (n,)."""
         return hits(logits, target)
+
+    def correct(self, logits: Tensor, target: Tensor) -> int:
+        """For how many rows of the logits (n, classes) the largest is that of the target (n,)."""
+        return int(self.hits(logits, target).sum())
 
     def _split(self, split: Split) -> ImageSet:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}

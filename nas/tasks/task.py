@@ -1,7 +1,8 @@
 """What training, evaluation and search need of a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,20 +16,54 @@ class DataError(ValueError):
     """Data or a data option that cannot be used; the message names it and says what to do."""
 
 
-class Task(ABC):
-    """Data in three splits, a loss to minimise and a metric to report.
+@dataclass(frozen=True)
+class TaskMetric:
+    """A figure of how well a network does a task.
 
-    A supernet is trained on ``train_batches``; the statistics of a subnet are renewed on ``recalibration_batches``;
-    candidates are compared on ``batches("validation")``; ``batches("test")`` is for the final networks only.
+    Attributes:
+        name: such as ``accuracy``.
+        direction: which way is better.
+        unit: for people; empty for a ratio.
     """
 
-    metric: str
-    """The name of what ``correct`` counts, as a share of the targets."""
+    name: str
+    direction: Literal["maximize", "minimize"]
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the samples of a batch (images, sequences) add to a metric: it is the sum of all totals over that of all counts.
+
+    Attributes:
+        total: of each sample, float64 (n,), such as 1 for an image of which the class was found.
+        count: of each sample, float64 (n,), such as 1 for an image.
+    """
+
+    total: Tensor
+    count: Tensor
+
+
+class Task(ABC):
+    """Data in three splits, a loss to minimise and metrics to report.
+
+    A supernet is trained on ``train_batches``; the statistics of a subnet are renewed on ``recalibration_batches``;
+    candidates are compared on what ``evaluation_batches`` gives of the validation split, each metric on its own samples;
+    the test split is for the final networks only.
+    """
+
+    metrics: tuple[TaskMetric, ...]
+    """What ``score`` knows, the most important first."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
         """A short hash of the content of all splits."""
+
+    @property
+    @abstractmethod
+    def space_options(self) -> Mapping[str, int]:
+        """The values that options of a search space must have, where it has such options, to fit the data."""
 
     @abstractmethod
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -51,9 +86,32 @@ class Task(ABC):
         """The mean loss of a batch, a scalar."""
 
     @abstractmethod
-    def hits(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Which targets of a batch were met, bool (n,)."""
+    def evaluation_batches(self, metric: str, split: Split, batch_size: int, shuffled: bool = False) -> Batches:
+        """The samples on which a metric is taken, the same for all networks; ``shuffled``, in a fixed random order, so
+        that those of any number of batches are a fair sample.
 
-    def correct(self, logits: Tensor, target: Tensor) -> int:
-        """How many targets of a batch were met."""
-        return int(self.hits(logits, target).sum())
+        Raises:
+            DataError: the task has no such metric, or no such split.
+        """
+
+    @abstractmethod
+    def evaluation_size(self, metric: str, split: Split) -> int:
+        """How many samples ``evaluation_batches`` gives."""
+
+    @abstractmethod
+    def score(self, metric: str, logits: Tensor, target: Tensor) -> Scores:
+        """What each sample of a batch of ``evaluation_batches`` adds to the metric.
+
+        Raises:
+            DataError: the task has no such metric.
+        """
+
+    def check_metric(self, name: str) -> None:
+        """Refuse a metric that ``metrics`` does not list.
+
+        Raises:
+            DataError: naming those it lists.
+        """
+        known = [metric.name for metric in self.metrics]
+        if name not in known:
+            raise DataError(f"there is no metric {name!r} of this task, give one of {', '.join(known)}")

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 Distillation = Callable[[Tensor, Tensor], Tensor]
 
+#: The target of a token that is not judged, as in torch's cross entropy.
+NOT_JUDGED = -100
+
 
 def soft_targets(student: Tensor, teacher: Tensor) -> Tensor:
     """Cross entropy with the teacher's probabilities as targets (Hinton et al., 2015, temperature 1).
@@ -88,13 +91,22 @@ class StudentLoss:
             raise ValueError(f"distillation_weight is {self.weight}, give a number from 0 to 1")
 
     def __call__(self, student: Tensor, teacher: Tensor, target: Tensor, labels: Distillation) -> Tensor:
-        """The mean over the batch.
+        """The mean over the batch; of sequences over the tokens that have a target.
 
         Args:
-            student: logits, shape (n, classes).
-            teacher: logits, shape (n, classes); no gradient flows to them.
-            target: as `labels` takes it.
+            student: logits, shape (n, classes), or (n, t, vocabulary) of sequences.
+            teacher: logits of the same shape; no gradient flows to them.
+            target: as `labels` takes it; of sequences int64 (n, t), where tokens with `NOT_JUDGED` do not count.
             labels: maps logits and targets to a scalar.
         """
-        loss = self.weight * DISTILLATIONS[self.distillation](student, teacher)
+        loss = self.weight * DISTILLATIONS[self.distillation](*_samples(student, teacher, target))
         return loss if self.weight == 1 else loss + (1 - self.weight) * labels(student, target)
+
+
+def _samples(student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits as a matrix with a row for each sample: an image, or a token that is judged."""
+    if student.dim() == 2:
+        return student, teacher
+    student, teacher = student.flatten(0, -2), teacher.flatten(0, -2)
+    judged = target.flatten() != NOT_JUDGED
+    return (student, teacher) if judged.all() else (student[judged], teacher[judged])

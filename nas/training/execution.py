@@ -41,12 +41,12 @@ class Execution:
                     stack.enter_context(_DepthwiseInFloat32())
             yield
 
-    def place(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def place(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """A batch where the network is; of images alone the layout is chosen."""
-        images, target = images.to(self.device), target.to(self.device)
-        if self.channels_last and images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, target
+        inputs, target = inputs.to(self.device), target.to(self.device)
+        if self.channels_last and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, target
 
 
 class _DepthwiseInFloat32(TorchFunctionMode):
@@ -94,6 +94,13 @@ def candidates(config: TrainingConfig) -> list[Execution]:
         precisions.append(True)
     layouts = [config.channels_last] if config.channels_last != "auto" else [False, True]
     return [Execution(device, bfloat16, channels_last) for bfloat16, channels_last in product(precisions, layouts)]
+
+
+def distinct(options: list[Execution], inputs: Tensor) -> list[Execution]:
+    """Without those that differ from others only in the layout of images, when the inputs are none."""
+    if inputs.dim() == 4:
+        return options
+    return [option for option in options if not option.channels_last] or options
 
 
 def computes_bfloat16(device: str) -> bool:

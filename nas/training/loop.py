@@ -20,9 +20,9 @@ from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.files import read_checkpoint, write_checkpoint
 from nas.progress import Advance
-from nas.tasks import ImageClassification
+from nas.tasks import Task
 from nas.training.ema import WeightAverage
-from nas.training.execution import Execution, candidates, fastest
+from nas.training.execution import Execution, candidates, distinct, fastest
 from nas.training.log import EpochLog
 from nas.training.optimizer import learning_rate, make_optimizer
 from nas.training.processes import Processes, check_divisible
@@ -31,7 +31,7 @@ from nas.training.sync_batch_norm import SyncBatchNorm
 from search_spaces.reordering import Reordering
 
 
-def total_steps(task: ImageClassification, config: TrainingConfig) -> int:
+def total_steps(task: Task, config: TrainingConfig) -> int:
     """Steps of the optimiser in a whole training, at least one."""
     return max(1, round(task.steps_per_epoch(config.batch_size) * config.epochs))
 
@@ -39,16 +39,16 @@ def total_steps(task: ImageClassification, config: TrainingConfig) -> int:
 class Trainer(Generic[Network]):
     """Trains a network and leaves a checkpoint from which an interrupted training goes on exactly.
 
-    The order of the images depends on the seed and the epoch, the sampled networks on the seed and the step; a
+    The order of the samples depends on the seed and the epoch, the sampled networks on the seed and the step; a
     resumed training therefore takes the same steps as an undisturbed one. So that it also computes them in the same
     way, the choice of precision and layout is part of the checkpoint.
 
     Args:
         network: trained in place.
-        task: gives images, labels and loss.
+        task: gives samples, their targets and the loss.
         strategy: what a step trains.
         config: sizes and rates.
-        seed: of the order of images, their augmentation and the sampled networks.
+        seed: of the order of samples, their augmentation and the sampled networks.
         checkpoint: file of the interrupted training; deleted by the caller once the result is kept.
         processes: that share the work; each batch is divided among them.
         on_epoch: is given the logs of all epochs after each one.
@@ -60,7 +60,7 @@ class Trainer(Generic[Network]):
     def __init__(
         self,
         network: Network,
-        task: ImageClassification,
+        task: Task,
         strategy: Strategy[Network],
         config: TrainingConfig,
         seed: int,
@@ -94,9 +94,9 @@ class Trainer(Generic[Network]):
         if self.execution is None:
             self.execution = self._fastest()
         saved = time.monotonic()
-        for images, target in self._batches():
+        for inputs, target in self._batches():
             started = time.monotonic()
-            self._train_step(images, target)
+            self._train_step(inputs, target)
             self.seconds += time.monotonic() - started
             if self.step % self.steps_per_epoch == 0 or self.step == self.total_steps:
                 self._end_epoch()
@@ -134,15 +134,15 @@ class Trainer(Generic[Network]):
         rng = np.random.default_rng([self.seed, self.step])
         return Step(self.step, self.total_steps, rng, self.task.loss, self._compiled)
 
-    def _train_step(self, images: Tensor, target: Tensor) -> None:
+    def _train_step(self, inputs: Tensor, target: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self._follow(self.strategy.prepare(self.network, self._moment()))
         self.optimizer.zero_grad(set_to_none=True)
         execution = self.execution or Execution()
-        images, target = execution.place(self.processes.share(images), self.processes.share(target))
+        inputs, target = execution.place(self.processes.share(inputs), self.processes.share(target))
         with self._computing(execution):
-            losses = self.strategy.step(self.network, images, target, self._moment())
+            losses = self.strategy.step(self.network, inputs, target, self._moment())
         self.processes.average_gradients([*self.network.parameters(), *self.strategy.parameters()])
         losses = self.processes.average(losses)
         self._check_finite("loss", losses)
@@ -192,15 +192,16 @@ class Trainer(Generic[Network]):
 
     def _fastest(self) -> Execution:
         """Time a step of every way of execution that is left open, on a copy; all processes follow the first."""
-        images, target = (self.processes.share(part) for part in next(self._epoch(0)))
+        inputs, target = (self.processes.share(part) for part in next(self._epoch(0)))
+        options = distinct(self.options, inputs)
         network, strategy = deepcopy(self.network), deepcopy(self.strategy)
 
         def step(execution: Execution) -> None:
             network.zero_grad(set_to_none=True)
             with self._computing(execution):
-                strategy.step(network, *execution.place(images, target), replace(self._moment(), compiled=None))
+                strategy.step(network, *execution.place(inputs, target), replace(self._moment(), compiled=None))
 
-        return self.options[self.processes.first(self.options.index(fastest(self.options, step)))]
+        return options[self.processes.first(options.index(fastest(options, step)))]
 
     def _end_epoch(self) -> None:
         losses = {name: math.fsum(values) / len(values) for name, values in self._sums.items()}

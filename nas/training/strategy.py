@@ -30,7 +30,7 @@ class Step:
         number: optimiser steps before this one.
         total: optimiser steps of the whole training.
         rng: the only source of chance; the same for this step in every process and after every interruption.
-        loss: maps logits (n, classes) and targets to a scalar, the mean over the batch.
+        loss: maps logits (n, classes), or (n, t, vocabulary) of sequences, and targets to a scalar, the mean over the batch.
         compiled: a compiled version of the network, to be called while it is activated as the largest one only.
     """
 
@@ -89,8 +89,8 @@ class Strategy(ABC, Generic[Network]):
 
         Args:
             network: in training mode.
-            inputs: such as images, shape (n, channels, height, width).
-            target: class indices, shape (n,), or probabilities, shape (n, classes).
+            inputs: such as images, shape (n, channels, height, width), or tokens, shape (n, t).
+            target: class indices, shape (n,), or probabilities, shape (n, classes); of tokens indices, shape (n, t).
             step: which step it is.
         """
 

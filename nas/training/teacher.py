@@ -26,12 +26,13 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, supernet: Supernet, inputs: Tensor) -> Tensor:
-        """Logits, shape (n, classes), of images of shape (n, channels, height, width) of any size."""
+        """Logits of images, shape (n, channels, height, width) of any size, or of tokens, shape (n, t)."""
         if self._network is None:
             self._network = self._copy(supernet)
             self._weights = self._network.state_dict()
-        (size,) = (shape[2:] for shape in supernet.space.input_shapes(supernet.space.largest()).values())
-        logits: Tensor = self._network(resize(inputs, size))
+        space = supernet.space
+        shape = space.input_shapes(space.largest())[space.input_name]
+        logits: Tensor = self._network(resize(inputs, shape[2:]))
         return logits
 
     def _copy(self, supernet: Supernet) -> nn.Module:

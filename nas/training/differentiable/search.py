@@ -37,7 +37,8 @@ class DifferentiableSearch(Strategy[Supernet]):
     several slots depend on, such as depth or width, through the score function (Williams, 1992) with a baseline.
 
     Args:
-        cost: name of the metric that is held down; by default the latency on the first device.
+        cost: name of the metric that is held down; by default the latency on the first device (of the
+            first of the measured phases, where the networks have several).
         reference: of the metric; by default the mean over the space.
         penalty: `multiplied`, `unreferenced` or `added`, see `nas.training.differentiable.penalty`.
         alpha: of the penalty.
@@ -86,7 +87,7 @@ class DifferentiableSearch(Strategy[Supernet]):
         return True
 
     def bind(self, costs: Mapping[str, Cost], space: SearchSpace) -> None:
-        latencies = [name for name in costs if name.startswith("latency_ms.")]
+        latencies = [name for name in costs if name.partition(".")[0].endswith("_ms")]
         name = self.cost_name or (latencies[0] if latencies else "")
         if name not in costs:
             raise ValueError(f"cost is {name!r}, give one of {', '.join(costs)}")

@@ -76,7 +76,7 @@ def synthetic_run(
             )
             for step in range(0, 2000, 40)
         ),
-        subnet_accuracy={"smallest": 0.9412, "largest": 0.9731},
+        subnets={"smallest": {"accuracy": 0.9412}, "largest": {"accuracy": 0.9731}},
     )
     if not data.front:
         return data

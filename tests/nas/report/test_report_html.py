@@ -118,7 +118,7 @@ def test_everything_from_data_is_escaped(run: ReportData) -> None:
         facts=((ATTACK, ATTACK),),
         calibrations=(replace(run.calibrations[0], device=ATTACK, predictor=ATTACK, errors={ATTACK: 1.0}),),
         training=(replace(run.training[0], losses={ATTACK: 1.0}),),
-        subnet_accuracy={ATTACK: 0.5},
+        subnets={ATTACK: {"accuracy": 0.5}},
         chosen=Chosen(run.chosen.architecture, run.chosen.metrics, (Check(ATTACK, False, ATTACK, ATTACK),)),
     )
     page = html.render(attacked)
@@ -136,9 +136,7 @@ def test_page_is_the_same_every_time(run: ReportData, page: str) -> None:
 
 
 def test_page_of_a_search_that_found_nothing(run: ReportData) -> None:
-    empty = Page(
-        html.render(replace(run, evaluations=(), chosen=None, calibrations=(), training=(), subnet_accuracy={}))
-    )
+    empty = Page(html.render(replace(run, evaluations=(), chosen=None, calibrations=(), training=(), subnets={})))
     assert "No network has been evaluated." in empty.text
     assert "0 evaluations are too few" in empty.text
     lost = tuple(replace(evaluation, feasible=False) for evaluation in run.evaluations[:5])

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from nas.tasks import Augmentation, DataError, ImageClassification, Mixing, Task
+from nas.tasks import Augmentation, DataError, ImageClassification, Mixing, Task, TaskMetric
 from nas.tasks.image_data import ImageData, image_set
 
 
@@ -339,7 +339,28 @@ def test_loss_and_correct_equal_their_definition(smoothing: float) -> None:
     expected = (1 - smoothing) * log_loss(target.numpy(), shares, labels=range(4)) + smoothing * uniform
     assert float(task.loss(logits, target)) == pytest.approx(expected, rel=1e-5)
     assert task.correct(logits, target) == round(50 * accuracy_score(target.numpy(), shares.argmax(1)))
-    assert task.metric == "accuracy"
+
+
+def test_accuracy_from_scores_of_batches_is_that_of_the_whole_split() -> None:
+    task = ImageClassification(make_data())
+    assert task.metrics == (TaskMetric("accuracy", "maximize"),)
+    assert task.space_options == {"in_channels": 3, "classes": 4}
+    assert task.evaluation_size("accuracy", "test") == 40
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 4))
+    total, count = 0.0, 0.0
+    for images, target in task.evaluation_batches("accuracy", "test", 7, shuffled=True):
+        scores = task.score("accuracy", network(images), target)
+        assert scores.total.shape == scores.count.shape == target.shape
+        total, count = total + float(scores.total.sum()), count + float(scores.count.sum())
+    images, target = all_batches(task.batches("test", 40))
+    assert total / count == accuracy_score(target.numpy(), network(images).argmax(1).numpy())
+    for call in (
+        lambda: task.evaluation_batches("recall", "test", 7),
+        lambda: task.evaluation_size("recall", "test"),
+        lambda: task.score("recall", network(images), target),
+    ):
+        with pytest.raises(DataError, match="there is no metric 'recall' of this task, give one of accuracy"):
+            call()
 
 
 # ---- construction

@@ -1,0 +1,65 @@
+"""Evaluating networks that read tokens, on as many metrics as their task has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nas.search.evaluators import NetworkEvaluator
+from nas.tasks import Split, Task
+from search_spaces import Architecture
+from search_spaces.supernet import Supernet
+
+#: Sequences of a batch: few, since logits are as many numbers as there are tokens times entries of the vocabulary.
+BATCH_SIZE = 16
+
+
+class SequenceEvaluator(NetworkEvaluator[Task]):
+    """Evaluates every metric of a task on its own samples, which are made once and kept.
+
+    Args:
+        supernet: trained weights.
+        task: gives the samples, and says what each adds to a metric.
+        recalibration_samples: how many, for networks with batch normalisation.
+        seed: picks them.
+        batch_size: sequences of a batch.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        recalibration_samples: int = 500,
+        seed: int = 0,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        super().__init__(supernet, task)
+        self.recalibration_samples, self.seed, self.batch_size = recalibration_samples, seed, batch_size
+        self._kept: dict[tuple[str, Split], list[tuple[Tensor, Tensor]]] = {}
+
+    def _recalibration_inputs(self, architecture: Architecture) -> Iterator[Tensor]:
+        for inputs, _ in self.task.recalibration_batches(self.recalibration_samples, self.batch_size, self.seed):
+            yield inputs
+
+    def figures(
+        self, network: nn.Module, architecture: Architecture, split: Split = "validation"
+    ) -> Mapping[str, float]:
+        """As for `NetworkEvaluator`."""
+        if network.training:
+            raise ValueError("a network is judged in evaluation mode; call eval() on it first")
+        return {metric.name: self._figure(network, metric.name, split) for metric in self.task.metrics}
+
+    @torch.inference_mode()
+    def _figure(self, network: nn.Module, metric: str, split: Split) -> float:
+        total = count = 0.0
+        for inputs, target in self._batches(metric, split):
+            scores = self.task.score(metric, network(inputs), target)
+            total, count = total + float(scores.total.sum()), count + float(scores.count.sum())
+        return total / count
+
+    def _batches(self, metric: str, split: Split) -> list[tuple[Tensor, Tensor]]:
+        if (metric, split) not in self._kept:
+            self._kept[metric, split] = list(self.task.evaluation_batches(metric, split, self.batch_size))
+        return self._kept[metric, split]
