@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.tasks import DataError
@@ -105,6 +105,7 @@ def test_bad_sources_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 TEXTS = st.lists(st.text("aé\n🙂", min_size=1, max_size=60).map(str.encode), min_size=1, max_size=9).map(tuple)
 
 
+@settings(max_examples=60, deadline=None)
 @given(TEXTS, st.floats(0.05, 0.95), st.integers(0, 3))
 def test_what_is_set_aside_and_the_rest_are_all_of_the_text(texts: tuple[bytes, ...], share: float, seed: int) -> None:
     try:
@@ -143,6 +144,7 @@ def characters_within(text: str, limit: int) -> list[str]:
     return [character for character, end in zip(text, ends, strict=True) if end <= limit]
 
 
+@settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(1, 300))
 def test_first_parts_are_whole_characters_and_the_same_share_of_each(texts: tuple[bytes, ...], limit: int) -> None:
     total = sum(map(len, texts))

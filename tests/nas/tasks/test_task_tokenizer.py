@@ -30,7 +30,7 @@ TRICKY = st.sampled_from([END.encode(), b"\r\n \n", "ﬁ é 🙂".encode(), b"\x
 
 
 @given(st.lists(ANY | TRICKY, max_size=6).map(b"".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_come_back(trained: Tokenizer, text: bytes) -> None:
     tokens = trained.encode(text)
     assert trained.decode(tokens.tolist()) == text
@@ -39,7 +39,7 @@ def test_any_bytes_come_back(trained: Tokenizer, text: bytes) -> None:
 
 
 def test_texts_longer_than_a_piece_come_back(trained: Tokenizer) -> None:
-    text = b"a line of words\n" * (3 * PIECE // 16) + b"in the " * PIECE + b"\nend"
+    text = b"a line of words\n" * (PIECE // 16) + b"in the " * (PIECE // 3) + b"\nend"
     tokens = trained.encode(text)
     assert trained.decode(tokens.tolist()) == text
     assert len(tokens) < len(text) / 2
