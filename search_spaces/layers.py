@@ -15,6 +15,7 @@ from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
 from search_spaces.rms_norm import RMSNorm
+from search_spaces.tied import TiedLinear
 
 
 def same_padding(kernel: int) -> int:
@@ -100,6 +101,14 @@ class Layers:
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         """Layer normalisation over the last dimension."""
         return nn.LayerNorm(features, epsilon)
+
+    def embedding(self, rows: int, features: int) -> nn.Module:
+        """The rows of a table by their numbers."""
+        return nn.Embedding(rows, features)
+
+    def tied_linear(self, in_features: int, out_features: int) -> TiedLinear:
+        """A linear map without bias that reads the weight of another layer; the space says of which (`ties`)."""
+        return TiedLinear(in_features, out_features)
 
     def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
         """Normalisation of the last dimension by the root of the mean of its squares."""

@@ -42,6 +42,7 @@ ELEMENTWISE = {
     aten.softplus.default: "softplus",
     aten.add.Tensor: "add",
     aten.sub.Tensor: "sub",
+    aten.rsub.Scalar: "rsub",
     aten.mul.Tensor: "mul",
     aten.div.Tensor: "div",
     aten.pow.Tensor_Scalar: "pow",

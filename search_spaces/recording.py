@@ -68,11 +68,16 @@ class Recording:
         """
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or the network gives one, or an operator reads a "
-                "convolution that is also read without its batch normalisation, or images that a convolution pads; "
-                "the cost of none of them is known"
+                "an operator reads a constant that was made on the way, or a convolution that is also read without "
+                "its batch normalisation, or images that a convolution pads; the cost of neither is known"
             )
         return self.number[id(tensor)]
+
+    def result(self, tensor: Tensor) -> int:
+        """The number of an output of the network, which may be a constant, such as the number of tokens."""
+        if id(tensor) in self.weights:
+            self.append("constant", (), tensor, (), (tuple(tensor.shape),))
+        return self.number_of(tensor)
 
     def append(
         self,

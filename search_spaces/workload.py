@@ -31,7 +31,8 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `mul`, `div`, `zero` (zeros of the shape of its input), `mean`,
+            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `mul`, `div`, `zero` (zeros of the shape of its input), `constant` (which
+            the network gives), `rsub` (a number minus the input), `mean`,
             `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `rms_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
             second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
             `concat` (those of its operands that are constants stand in the places that its attribute names), `select`

@@ -293,6 +293,17 @@ def _softplus(graph: _Graph, op: Op) -> None:
     graph.append("Where", [large, source, soft], graph.output(op))
 
 
+def _rsub(graph: _Graph, op: Op) -> None:
+    number: Any = dict(op.attributes)["constant"]
+    (source,) = op.inputs
+    graph.append("Sub", [graph.constant(np.array(number, np.float32)), graph.names[source]], graph.output(op))
+
+
+def _constant(graph: _Graph, op: Op) -> None:
+    value = graph.constant(np.full(graph.batched(op.output_shape), 0.9, np.float32))
+    graph.append("Identity", [value], graph.output(op))
+
+
 def _zero(graph: _Graph, op: Op) -> None:
     graph.node(op, "Mul", graph.constant(np.zeros((), np.float32)))
 
@@ -353,7 +364,9 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "div": _arithmetic("Div"),
     "pow": _arithmetic("Pow"),
     "sqrt": _plain("Sqrt"),
+    "rsub": _rsub,
     "zero": _zero,
+    "constant": _constant,
     "clip": _clip,
     "relu": _plain("Relu"),
     "hardswish": _plain("HardSwish"),

@@ -3,6 +3,7 @@
 from search_spaces.elastic.constant import ElasticConstant
 from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
+from search_spaces.elastic.embedding import ElasticEmbedding, ElasticTiedLinear
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
 from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm, ElasticRMSNorm
@@ -15,6 +16,7 @@ __all__ = [
     "ElasticConstant",
     "ElasticConv2d",
     "ElasticConvTranspose2d",
+    "ElasticEmbedding",
     "ElasticGroupNorm",
     "ElasticLayer",
     "ElasticLayerNorm",
@@ -24,4 +26,5 @@ __all__ = [
     "ElasticParameter",
     "ElasticPositions",
     "ElasticRMSNorm",
+    "ElasticTiedLinear",
 ]

@@ -13,6 +13,7 @@ from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
+from search_spaces.tied import TiedLinear
 
 
 class ElasticLayer(nn.Module):
@@ -131,6 +132,16 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.norm import ElasticLayerNorm
 
         return ElasticLayerNorm(features, epsilon)
+
+    def embedding(self, rows: int, features: int) -> nn.Module:
+        from search_spaces.elastic.embedding import ElasticEmbedding
+
+        return ElasticEmbedding(rows, features)
+
+    def tied_linear(self, in_features: int, out_features: int) -> TiedLinear:
+        from search_spaces.elastic.embedding import ElasticTiedLinear
+
+        return ElasticTiedLinear(in_features, out_features)
 
     def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
         from search_spaces.elastic.norm import ElasticRMSNorm

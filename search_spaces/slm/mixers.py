@@ -1,0 +1,81 @@
+"""The kinds of mixer that a layer chooses from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.slm.attention import Attention, SlidingWindow
+from search_spaces.slm.blocks import MixerBlock
+from search_spaces.slm.rat import Rat
+from search_spaces.slm.short_convolution import ShortConvolution
+
+Arguments = Mapping[str, Any]
+
+
+class ShortConvolutionBlock(MixerBlock):
+    """A residual block with `ShortConvolution`."""
+
+    kind = ShortConvolution
+
+
+class RatBlock(MixerBlock):
+    """A residual block with `Rat`."""
+
+    kind = Rat
+
+
+class SlidingWindowBlock(MixerBlock):
+    """A residual block with `SlidingWindow`."""
+
+    kind = SlidingWindow
+
+
+class AttentionBlock(MixerBlock):
+    """A residual block with `Attention`."""
+
+    kind = Attention
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A mixer that a layer may have.
+
+    Attributes:
+        block: the residual block with it.
+        choices: those of a layer that it depends on, some of `kv_heads`, `window` and `state`; they are arguments of the
+            mixer.
+        fixed: the other arguments of the mixer but its width, of the options of the space.
+    """
+
+    block: type[MixerBlock]
+    choices: tuple[str, ...]
+    fixed: Callable[[Arguments], Arguments]
+
+
+def _attention(options: Arguments) -> Arguments:
+    return {"heads": options["heads"], "head_width": options["head_width"]}
+
+
+def _rat(options: Arguments) -> Arguments:
+    return {**_attention(options), "chunk": options["chunk"], "rows": -(-options["context"] // options["chunk"])}
+
+
+def _short_convolution(options: Arguments) -> Arguments:
+    return {"kernel": options["kernel"]}
+
+
+#: By name, roughly in the order of their costs for a prompt of some hundred tokens.
+KINDS: Mapping[str, Kind] = {
+    "short_convolution": Kind(ShortConvolutionBlock, (), _short_convolution),
+    "rat": Kind(RatBlock, (), _rat),
+    "sliding_window": Kind(SlidingWindowBlock, ("kv_heads", "window"), _attention),
+    "attention": Kind(AttentionBlock, ("kv_heads",), _attention),
+}
+
+#: A layer without a mixer.
+SKIP = "skip"
+
+#: All that a layer chooses from, the cheapest first.
+MIXERS = (SKIP, *KINDS)
