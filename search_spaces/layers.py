@@ -14,6 +14,7 @@ from search_spaces.options import OneOf
 from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
+from search_spaces.rms_norm import RMSNorm
 
 
 def same_padding(kernel: int) -> int:
@@ -99,6 +100,10 @@ class Layers:
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         """Layer normalisation over the last dimension."""
         return nn.LayerNorm(features, epsilon)
+
+    def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
+        """Normalisation of the last dimension by the root of the mean of its squares."""
+        return RMSNorm(features, epsilon)
 
     def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
         """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search_spaces.fusing import fuse_rms_norm
 from search_spaces.recording import Recording, UnknownOperator
 from search_spaces.workload import Attribute, Op
 
@@ -42,6 +43,19 @@ ELEMENTWISE = {
     aten.add.Tensor: "add",
     aten.sub.Tensor: "sub",
     aten.mul.Tensor: "mul",
+    aten.div.Tensor: "div",
+    aten.pow.Tensor_Scalar: "pow",
+    aten.sqrt.default: "sqrt",
+}
+
+#: Operators that make a constant, whatever they read: of a tensor they take the shape only.
+SHAPED = {
+    aten.full_like.default,
+    aten.new_full.default,
+    aten.new_ones.default,
+    aten.new_zeros.default,
+    aten.ones_like.default,
+    aten.zeros_like.default,
 }
 
 #: Memory that batch normalisation reserves and does not use in evaluation mode.
@@ -261,6 +275,8 @@ def elementwise(record: Recording, kind: str, args: tuple[Any, ...], output: Ten
         record.append("zero", args[:1], output)
         return
     constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in record.weights]
+    if kind == "mul" and constants and fuse_rms_norm(record, args[0], constants[0], output):
+        return
     shapes = tuple(tuple(tensor.shape) for tensor in constants)
     # Such as the scale of attention, without which a softmax is a step.
     numbers = tuple(("constant", float(arg)) for arg in args[1:2] if isinstance(arg, int | float))

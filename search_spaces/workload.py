@@ -31,8 +31,8 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `exp`, `softplus`, `add`, `sub`, `mul`, `zero` (zeros of the shape of its input), `mean`,
-            `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
+            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `mul`, `div`, `zero` (zeros of the shape of its input), `mean`,
+            `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `rms_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
             second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
             `concat` (those of its operands that are constants stand in the places that its attribute names), `select`
             (one entry of a dimension), `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors),

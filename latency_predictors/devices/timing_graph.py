@@ -202,6 +202,19 @@ def _layer_norm(graph: _Graph, op: Op) -> None:
     graph.node(op, "LayerNormalization", *constants, axis=attributes["axis"], epsilon=attributes["epsilon"])
 
 
+def _rms_norm(graph: _Graph, op: Op) -> None:
+    # In the form that ONNX Runtime makes one kernel of; opset 23 would have an operator for it.
+    (source,), output, width = op.inputs, graph.output(op), len(op.output_shape)
+    square, mean, sum_, root, whole = (f"{output}_{step}" for step in ("square", "mean", "sum", "root", "whole"))
+    epsilon: Any = dict(op.attributes)["epsilon"]
+    graph.append("Pow", [graph.names[source], graph.constant(np.array(2, np.float32))], square)
+    graph.append("ReduceMean", [square, graph.sizes([width - 1])], mean, keepdims=1)
+    graph.append("Add", [mean, graph.constant(np.array(epsilon, np.float32))], sum_)
+    graph.append("Sqrt", [sum_], root)
+    graph.append("Div", [graph.names[source], root], whole)
+    graph.append("Mul", [whole, graph.constant(np.full(op.weights[0], 0.9, np.float32))], output)
+
+
 def _upsample(graph: _Graph, op: Op) -> None:
     factors = graph.constant(np.array([1, 1, *dict(op.attributes)["factors"]], np.float32))  # type: ignore[misc]
     graph.node(
@@ -317,6 +330,7 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "upsample": _upsample,
     "gather": _gather,
@@ -336,6 +350,9 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "add": _arithmetic("Add"),
     "sub": _arithmetic("Sub"),
     "mul": _arithmetic("Mul"),
+    "div": _arithmetic("Div"),
+    "pow": _arithmetic("Pow"),
+    "sqrt": _plain("Sqrt"),
     "zero": _zero,
     "clip": _clip,
     "relu": _plain("Relu"),

@@ -5,7 +5,7 @@ from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
 from search_spaces.elastic.layer import ElasticLayer, ElasticLayers
 from search_spaces.elastic.linear import ElasticLinear
-from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm
+from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, ElasticLayerNorm, ElasticRMSNorm
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
 from search_spaces.elastic.positions import ElasticPositions
@@ -23,4 +23,5 @@ __all__ = [
     "ElasticOneOf",
     "ElasticParameter",
     "ElasticPositions",
+    "ElasticRMSNorm",
 ]

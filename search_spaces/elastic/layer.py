@@ -132,6 +132,11 @@ class ElasticLayers(Layers):
 
         return ElasticLayerNorm(features, epsilon)
 
+    def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticRMSNorm
+
+        return ElasticRMSNorm(features, epsilon)
+
     def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
         from search_spaces.elastic.parameter import ElasticParameter
 
