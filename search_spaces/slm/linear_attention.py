@@ -213,6 +213,9 @@ class _Unfading(_Fading):
     def to_end(self, k: Tensor) -> Tensor:
         return k
 
+    def sums(self, added: Tensor) -> Tensor:
+        return added.cumsum(2)
+
 
 class _FadingPerKey(_Fading):
     """Each key dimension fades by itself: `decay` has shape (n, heads, t, K), and so have `log` and `between` one more."""
