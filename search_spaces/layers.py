@@ -9,6 +9,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from search_spaces.causal_conv import CausalConv
 from search_spaces.constant import Constant
 from search_spaces.options import OneOf
 from search_spaces.padding import SameConv2d
@@ -94,9 +95,26 @@ class Layers:
         """A chain of `count` blocks that `make` makes; an elastic one runs the first ones."""
         return Repeat(make, count)
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
-        """An affine map of the last dimension."""
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        parts: int = 1,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
+        """An affine map of the last dimension.
+
+        Args:
+            parts: equal parts of the outputs, such as heads; an elastic layer keeps the first ones of each.
+            follows: the affine map in whose parts the inputs are laid out.
+        """
         return nn.Linear(in_features, out_features, bias=bias)
+
+    def causal_conv(self, channels: int | Sequence[int], kernel: int, bias: bool = False) -> CausalConv:
+        """A depthwise convolution over a sequence that looks back; an elastic one keeps the first channels, of each block
+        when several are given."""
+        return CausalConv(channels, kernel, bias)
 
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         """Layer normalisation over the last dimension."""

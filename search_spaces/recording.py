@@ -68,8 +68,9 @@ class Recording:
         """
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation, or images that a convolution pads; the cost of neither is known"
+                "an operator reads a constant that was made on the way, or the network gives one, or an operator reads a "
+                "convolution that is also read without its batch normalisation, or images that a convolution pads; "
+                "the cost of none of them is known"
             )
         return self.number[id(tensor)]
 

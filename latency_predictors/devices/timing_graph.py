@@ -173,10 +173,17 @@ def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
     return write
 
 
-def _mean(graph: _Graph, op: Op) -> None:
-    attributes = dict(op.attributes)
-    axes: Any = attributes["axes"]
-    graph.node(op, "ReduceMean", graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
+def _reduction(kind: str) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        attributes = dict(op.attributes)
+        axes: Any = attributes["axes"]
+        graph.node(op, kind, graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
+
+    return write
+
+
+def _cumulative_sum(graph: _Graph, op: Op) -> None:
+    graph.node(op, "CumSum", graph.constant(np.array(dict(op.attributes)["axis"], np.int64)))
 
 
 def _pool(kind: str) -> Callable[[_Graph, Op], None]:
@@ -256,7 +263,8 @@ def _matmul(graph: _Graph, op: Op) -> None:
     (source,) = (graph.names[number] for number in op.inputs)
     apart, product = f"{graph.output(op)}_apart", f"{graph.output(op)}_product"
     graph.append("Reshape", [source, graph.sizes((graph.batch, *op.shapes[0]))], apart)
-    graph.append("MatMul", [apart, *_weights(graph, op.weights, rows)], product)
+    factors = [apart, *_weights(graph, op.weights, rows)]
+    graph.append("MatMul", factors[::-1] if "constant_first" in dict(op.attributes) else factors, product)
     graph.append("Reshape", [product, graph.sizes(graph.batched(op.output_shape))], graph.output(op))
 
 
@@ -316,6 +324,10 @@ def _reshape(graph: _Graph, op: Op) -> None:
     graph.node(op, "Reshape", graph.sizes(graph.batched(op.output_shape)))
 
 
+def _expand(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Expand", graph.sizes(graph.batched(op.output_shape)))
+
+
 def _clip(graph: _Graph, op: Op) -> None:
     attributes = dict(op.attributes)
     bounds = [np.array(attributes[bound], np.float32) for bound in ("min", "max")]
@@ -349,11 +361,14 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "concat": _concat,
     "select": _select,
     "matmul": _matmul,
-    "mean": _mean,
+    "mean": _reduction("ReduceMean"),
+    "sum": _reduction("ReduceSum"),
+    "cumsum": _cumulative_sum,
     "average_pool": _pool("AveragePool"),
     "max_pool": _pool("MaxPool"),
     "reshape": _reshape,
     "transpose": _transpose,
+    "expand": _expand,
     "slice": _slice,
     "pad": _pad,
     "exp": _plain("Exp"),

@@ -1,5 +1,6 @@
 """Layers whose shape can be changed after they were made, sharing one set of weights."""
 
+from search_spaces.elastic.causal_conv import ElasticCausalConv
 from search_spaces.elastic.constant import ElasticConstant
 from search_spaces.elastic.conv import ElasticConv2d
 from search_spaces.elastic.conv_transpose import ElasticConvTranspose2d
@@ -13,6 +14,7 @@ from search_spaces.elastic.positions import ElasticPositions
 
 __all__ = [
     "ElasticBatchNorm2d",
+    "ElasticCausalConv",
     "ElasticConstant",
     "ElasticConv2d",
     "ElasticConvTranspose2d",

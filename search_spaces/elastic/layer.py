@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.causal_conv import CausalConv
 from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
@@ -92,7 +93,7 @@ class ElasticLayers(Layers):
             stride,
             groups,
             bias,
-            _conv(follows),
+            _elastic(follows),
             parts=parts,
             padding=padding,
             same=same,
@@ -106,7 +107,7 @@ class ElasticLayers(Layers):
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
-        return ElasticBatchNorm2d(channels, _conv(follows), self.epsilon)
+        return ElasticBatchNorm2d(channels, _elastic(follows), self.epsilon)
 
     def group_norm(self, channels: int) -> nn.Module:
         from search_spaces.elastic.norm import ElasticGroupNorm
@@ -123,10 +124,22 @@ class ElasticLayers(Layers):
 
         return ElasticRepeat(make, count)
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        parts: int = 1,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
         from search_spaces.elastic.linear import ElasticLinear
 
-        return ElasticLinear(in_features, out_features, bias)
+        return ElasticLinear(in_features, out_features, bias, parts, _elastic(follows))
+
+    def causal_conv(self, channels: int | Sequence[int], kernel: int, bias: bool = False) -> CausalConv:
+        from search_spaces.elastic.causal_conv import ElasticCausalConv
+
+        return ElasticCausalConv(channels, kernel, bias)
 
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         from search_spaces.elastic.norm import ElasticLayerNorm
@@ -164,7 +177,7 @@ class ElasticLayers(Layers):
         return ElasticPositions(grid, features, leading)
 
 
-def _conv(follows: nn.Module | None) -> ElasticLayer | None:
+def _elastic(follows: nn.Module | None) -> ElasticLayer | None:
     if follows is not None and not isinstance(follows, ElasticLayer):
         raise TypeError(f"an elastic layer follows elastic layers only, not {follows}")
     return follows
