@@ -16,6 +16,7 @@ from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
 from search_spaces.rms_norm import RMSNorm
+from search_spaces.size import Size
 from search_spaces.tied import TiedLinear
 
 
@@ -119,6 +120,10 @@ class Layers:
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         """Layer normalisation over the last dimension."""
         return nn.LayerNorm(features, epsilon)
+
+    def size(self, value: int) -> Size:
+        """A number that no tensor has as a dimension; an elastic one takes smaller numbers."""
+        return Size(value)
 
     def embedding(self, rows: int, features: int) -> nn.Module:
         """The rows of a table by their numbers."""

@@ -56,10 +56,8 @@ class Paths:
         rows = {tensor: start.row(index) for index, tensor in enumerate(workload.inputs[:inputs])}
         nowhere = cls.none(1, inputs).row(0)
         for op in workload.ops:
-            if op.kind in ("zero", "constant"):
-                continue
             reached = cls.stack([rows.get(tensor, nowhere) for tensor in op.inputs])
-            rows |= dict.fromkeys(op.outputs, reached.after(op))
+            rows |= dict.fromkeys(op.outputs, reached.after(op) if op.kind != "zero" else nowhere)
         return cls.stack([rows.get(tensor, nowhere) for tensor in workload.outputs[:outputs]])
 
     def after(self, op: Op) -> Paths:

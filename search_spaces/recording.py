@@ -74,12 +74,6 @@ class Recording:
             )
         return self.number[id(tensor)]
 
-    def result(self, tensor: Tensor) -> int:
-        """The number of an output of the network, which may be a constant, such as the number of tokens."""
-        if id(tensor) in self.weights:
-            self.append("constant", (), tensor, (), (tuple(tensor.shape),))
-        return self.number_of(tensor)
-
     def append(
         self,
         kind: str,

@@ -82,5 +82,5 @@ def trace(
     finally:
         module.train(was_training)
     results = outputs if isinstance(outputs, tuple) else (outputs,)
-    numbers = tuple(record.result(output) for output in results)
+    numbers = tuple(record.number_of(output) for output in results)
     return Workload(tuple(record.ops), tuple(range(len(inputs))), numbers, input_shapes)

@@ -307,11 +307,6 @@ def _rsub(graph: _Graph, op: Op) -> None:
     graph.append("Sub", [graph.constant(np.array(number, np.float32)), graph.names[source]], graph.output(op))
 
 
-def _constant(graph: _Graph, op: Op) -> None:
-    value = graph.constant(np.full(graph.batched(op.output_shape), 0.9, np.float32))
-    graph.append("Identity", [value], graph.output(op))
-
-
 def _zero(graph: _Graph, op: Op) -> None:
     graph.node(op, "Mul", graph.constant(np.zeros((), np.float32)))
 
@@ -381,7 +376,6 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "sqrt": _plain("Sqrt"),
     "rsub": _rsub,
     "zero": _zero,
-    "constant": _constant,
     "clip": _clip,
     "relu": _plain("Relu"),
     "hardswish": _plain("HardSwish"),

@@ -11,6 +11,7 @@ from search_spaces.elastic.norm import ElasticBatchNorm2d, ElasticGroupNorm, Ela
 from search_spaces.elastic.options import ElasticOneOf
 from search_spaces.elastic.parameter import ElasticParameter
 from search_spaces.elastic.positions import ElasticPositions
+from search_spaces.elastic.size import ElasticSize
 
 __all__ = [
     "ElasticBatchNorm2d",
@@ -28,5 +29,6 @@ __all__ = [
     "ElasticParameter",
     "ElasticPositions",
     "ElasticRMSNorm",
+    "ElasticSize",
     "ElasticTiedLinear",
 ]

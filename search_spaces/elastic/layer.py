@@ -14,6 +14,7 @@ from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
+from search_spaces.size import Size
 from search_spaces.tied import TiedLinear
 
 
@@ -145,6 +146,11 @@ class ElasticLayers(Layers):
         from search_spaces.elastic.norm import ElasticLayerNorm
 
         return ElasticLayerNorm(features, epsilon)
+
+    def size(self, value: int) -> Size:
+        from search_spaces.elastic.size import ElasticSize
+
+        return ElasticSize(value)
 
     def embedding(self, rows: int, features: int) -> nn.Module:
         from search_spaces.elastic.embedding import ElasticEmbedding

@@ -120,10 +120,10 @@ class SlidingWindow(GroupedAttention):
         super().__init__(layers, width, heads, kv_heads, head_width)
         if window < 2:
             raise ValueError(f"a window has 2 tokens or more, not {window}")
-        self.window = window
+        self.window = layers.size(window)
 
     def attended(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        tokens, window, groups = keys.shape[2], self.window, queries.shape[2]
+        tokens, window, groups = keys.shape[2], self.window.value, queries.shape[2]
         blocks = (tokens + window - 1) // window
         turn = rotation(places(0, 2 * window, keys), self.head_width, BASE)
         own = rotation(places(window, window, keys), self.head_width, BASE)
@@ -137,7 +137,7 @@ class SlidingWindow(GroupedAttention):
 
     def _mask(self, blocks: int, like: Tensor) -> Tensor:
         """What is added to scores, shape (blocks, 1, window, 2 * window): minus infinity where a query does not see."""
-        window = self.window
+        window = self.window.value
         query = places(window, window, like)[:, None]
         key = places(0, 2 * window, like)
         unseen = torch.where((key <= query) & (query - key < window), 0.0, -torch.inf)
@@ -147,7 +147,7 @@ class SlidingWindow(GroupedAttention):
 
     def _kept(self, *sequences: Tensor) -> tuple[Tensor, ...]:
         """The last `window - 1` tokens of keys and values, or all when there are fewer."""
-        return tuple(sequence[:, :, 1 - self.window :] for sequence in sequences)
+        return tuple(sequence[:, :, 1 - self.window.value :] for sequence in sequences)
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         query, key, value = self._projected(x)

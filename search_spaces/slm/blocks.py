@@ -103,7 +103,7 @@ class Head(nn.Module):
         self, layers: Layers, width: int, vocabulary: int, meta_tokens: int, tied: bool, epsilon: float
     ) -> None:
         super().__init__()
-        self.meta_tokens = meta_tokens
+        self.meta_tokens = layers.size(meta_tokens)
         self.norm = layers.rms_norm(width, epsilon)
         self.linear = layers.tied_linear(width, vocabulary) if tied else layers.linear(width, vocabulary, bias=False)
         if not tied:
@@ -111,7 +111,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of all tokens but meta tokens, shape (n, t, vocabulary)."""
-        return self.step(x[:, self.meta_tokens :])
+        return self.step(x[:, self.meta_tokens.value :])
 
     def prefill(self, x: Tensor) -> Tensor:
         """Of the last token only, shape (n, 1, vocabulary)."""

@@ -64,7 +64,8 @@ class Rat(Mixer):
         result, ends = self._whole(x)
         room = x.new_zeros(x.shape[0], self.rows, ends.shape[2])
         rows = torch.cat([ends, room], dim=1)[:, : self.rows]
-        return result, rows, x.new_full((x.shape[0], 1), x.shape[1])
+        # The number of tokens comes from them, so that it is an activation like any other state.
+        return result, rows, x[:, 0, :1] * 0 + x.shape[1]
 
     def _whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mixed tokens, and keys and values at the end of every chunk, shape (n, chunks, 2 * inner)."""

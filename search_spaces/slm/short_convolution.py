@@ -44,8 +44,8 @@ class ShortConvolution(Mixer):
 
     def _gated(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is convolved, and the gate that comes after."""
-        before, after, projected = self.project(x).chunk(3, dim=-1)
-        return before * projected, after
+        width, y = x.shape[-1], self.project(x)
+        return y[..., :width] * y[..., 2 * width :], y[..., width : 2 * width]
 
     @staticmethod
     def state_shapes(arguments: Mapping[str, Any], tokens: int) -> tuple[Shape, ...]:
