@@ -155,8 +155,16 @@ def together(x: Tensor) -> Tensor:
 def of_length(x: Tensor, length: float) -> Tensor:
     """Vectors of the last dimension with that length: divided by the root of the sum of their squares and 1e-6."""
     size = x.shape[-1]
-    scale = torch.full((size,), length * size**-0.5, dtype=torch.float32, device=x.device)
-    return rms_norm(x, scale, 1e-6 / size)
+    one = torch.ones(size, dtype=torch.float32, device=x.device)
+    return rms_norm(x, one, 1e-6 / size) * (length * size**-0.5)
+
+
+def fading(steps: Tensor, log_decay: Tensor) -> Tensor:
+    """Decays, of steps, shape (n, heads, t, 1), and the logarithms of the decays per step of each head.
+
+    The steps change their sign, not the constants: so a workload knows that states fade, and one that is run with other
+    constants does not overflow."""
+    return steps * -1.0 * torch.exp(log_decay)[:, None, None]
 
 
 @torch.no_grad()

@@ -134,6 +134,7 @@ def test_workload(kind: Any, method: str) -> None:
     outputs = session.run(None, feeds)
     assert [output.shape[1:] for output in outputs] == [shape[1:] for shape in found]
     others = OnnxInTorch(onnx.load_from_string(model))(*map(torch.from_numpy, feeds.values()))
+    assert all(np.isfinite(output).all() for output in outputs)
     for output, other, reference in zip(outputs, others, ReferenceEvaluator(model).run(None, feeds), strict=True):
         tolerance = 1e-4 * np.abs(reference).max()
         np.testing.assert_allclose(output, reference, rtol=1e-3, atol=tolerance)
