@@ -148,7 +148,9 @@ def _in_chunks(
 def _split(x: Tensor, size: int) -> Tensor:
     """In chunks of `size` tokens, the last one filled up with zeros; shape (n, heads, chunks, size, features)."""
     chunks = (x.shape[2] + size - 1) // size
-    return F.pad(x, (0, 0, 0, chunks * size - x.shape[2])).unflatten(2, (chunks, size))
+    padded: Tensor = F.pad(x, (0, 0, 0, chunks * size - x.shape[2]))
+    result: Tensor = padded.unflatten(2, (chunks, size))
+    return result
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -201,7 +203,8 @@ class _Fading:
         before; shape (n, heads, chunks + 1, K, V)."""
         log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2)
         between = _factors(log - log.transpose(-1, -2))
-        return _wide(between @ added.flatten(3)).unflatten(3, added.shape[3:])
+        result: Tensor = _wide(between @ added.flatten(3)).unflatten(3, added.shape[3:])
+        return result
 
 
 class _Unfading(_Fading):
@@ -253,17 +256,18 @@ def _factors(differences: Tensor) -> Tensor:
 
 
 def _solve(lower: Tensor, right: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+    result: Tensor = torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+    return result
 
 
 def _solve_by_products(lower: Tensor, right: Tensor) -> Tensor:
-    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = ... (1 + x^4) (1 + x^2) (1 + x)`."""
-    power = lower * -1
-    right = right + power @ right
+    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = (1 + x) (1 + x^2) (1 + x^4) ...`. The 1
+    is left out of the product."""
+    power = product = lower * -1
     for _ in range(1, (lower.shape[-1] - 1).bit_length()):
         power = power @ power
-        right = right + power @ right
-    return right
+        product = product + power + power @ product
+    return right + product @ right
 
 
 def _one_after_the_other(chunks: _Chunks, state: Tensor) -> Attended:
