@@ -29,6 +29,7 @@ _BUILDERS = {
     "fbnet": "search_spaces.tabular.fbnet:fbnet",
     "fbnet-imagenet": "search_spaces.convnet.fbnet:fbnet_imagenet",
     "hat": "search_spaces.tabular.hat:hat",
+    "hybrid-slm": "search_spaces.slm.space:hybrid_slm",
     "mnasnet": "search_spaces.convnet.mnasnet:mnasnet",
     "mobilenetv2": "search_spaces.convnet.mobilenet:mobilenetv2",
     "mobilenetv3": "search_spaces.convnet.mobilenetv3:mobilenetv3",

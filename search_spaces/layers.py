@@ -9,11 +9,15 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from search_spaces.causal_conv import CausalConv
 from search_spaces.constant import Constant
 from search_spaces.options import OneOf
 from search_spaces.padding import SameConv2d
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
+from search_spaces.rms_norm import RMSNorm
+from search_spaces.size import Size
+from search_spaces.tied import TiedLinear
 
 
 def same_padding(kernel: int) -> int:
@@ -92,13 +96,46 @@ class Layers:
         """A chain of `count` blocks that `make` makes; an elastic one runs the first ones."""
         return Repeat(make, count)
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
-        """An affine map of the last dimension."""
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        parts: int = 1,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
+        """An affine map of the last dimension.
+
+        Args:
+            parts: equal parts of the outputs, such as heads; an elastic layer keeps the first ones of each.
+            follows: the affine map in whose parts the inputs are laid out.
+        """
         return nn.Linear(in_features, out_features, bias=bias)
+
+    def causal_conv(self, channels: int | Sequence[int], kernel: int, bias: bool = False) -> CausalConv:
+        """A depthwise convolution over a sequence that looks back; an elastic one keeps the first channels, of each block
+        when several are given."""
+        return CausalConv(channels, kernel, bias)
 
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         """Layer normalisation over the last dimension."""
         return nn.LayerNorm(features, epsilon)
+
+    def size(self, value: int) -> Size:
+        """A number that no tensor has as a dimension; an elastic one takes smaller numbers."""
+        return Size(value)
+
+    def embedding(self, rows: int, features: int) -> nn.Module:
+        """The rows of a table by their numbers."""
+        return nn.Embedding(rows, features)
+
+    def tied_linear(self, in_features: int, out_features: int) -> TiedLinear:
+        """A linear map without bias that reads the weight of another layer; the space says of which (`ties`)."""
+        return TiedLinear(in_features, out_features)
+
+    def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
+        """Normalisation of the last dimension by the root of the mean of its squares."""
+        return RMSNorm(features, epsilon)
 
     def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
         """A tensor that is learned by itself, such as the class token; an elastic one gives the first entries of each

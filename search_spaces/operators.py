@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search_spaces.fusing import fuse_rms_norm
 from search_spaces.recording import Recording, UnknownOperator
 from search_spaces.workload import Attribute, Op
 
@@ -26,7 +27,6 @@ VIEWS = {
     aten.alias.default,
     aten.unsqueeze.default,
     aten.squeeze.dim,
-    aten.expand.default,
 }
 
 #: Operators with one or two activations as inputs, one output, and no attribute that matters to a device.
@@ -41,7 +41,21 @@ ELEMENTWISE = {
     aten.softplus.default: "softplus",
     aten.add.Tensor: "add",
     aten.sub.Tensor: "sub",
+    aten.rsub.Scalar: "rsub",
     aten.mul.Tensor: "mul",
+    aten.div.Tensor: "div",
+    aten.pow.Tensor_Scalar: "pow",
+    aten.sqrt.default: "sqrt",
+}
+
+#: Operators that make a constant, whatever they read: of a tensor they take the shape only.
+SHAPED = {
+    aten.full_like.default,
+    aten.new_full.default,
+    aten.new_ones.default,
+    aten.new_zeros.default,
+    aten.ones_like.default,
+    aten.zeros_like.default,
 }
 
 #: Memory that batch normalisation reserves and does not use in evaluation mode.
@@ -92,14 +106,26 @@ def linear(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
     record.append("linear", (source,), output, (), weights, record.trainable_values(weight, bias))
 
 
-def mean(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
-    source, dims = args[0], args[1]
-    keepdim = bool(args[2]) if len(args) > 2 else False
-    attributes: tuple[tuple[str, Attribute], ...] = (
-        ("axes", tuple(dim % source.dim() for dim in dims)),
-        ("keepdim", keepdim),
-    )
-    record.append("mean", (source,), output, attributes)
+def reduction(kind: str) -> Callable[[Recording, tuple[Any, ...], Tensor], None]:
+    """What records a mean or a sum over dimensions."""
+
+    def handle(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+        source, dims = args[0], args[1]
+        keepdim = bool(args[2]) if len(args) > 2 else False
+        attributes: tuple[tuple[str, Attribute], ...] = (
+            ("axes", tuple(dim % source.dim() for dim in dims)),
+            ("keepdim", keepdim),
+        )
+        record.append(kind, (source,), output, attributes)
+
+    return handle
+
+
+def cumulative_sum(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+    axis = args[1] % output.dim()
+    if axis == 0:
+        raise UnknownOperator("a cumulative sum over a batch is not supported")
+    record.append("cumsum", args[:1], output, (("axis", axis),))
 
 
 def average_pool(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
@@ -134,13 +160,20 @@ def swap(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
     transpose(record, (source, order), output)
 
 
+def expand(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+    if output.numel() == args[0].numel():
+        record.view(args[0], output)
+        return
+    if output.dim() != args[0].dim() or output.shape[0] != args[0].shape[0]:
+        raise UnknownOperator("repeating a batch is not supported")
+    record.append("expand", args[:1], output)
+
+
 def matmul(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
-    left, right = args
-    if id(left) in record.weights:
-        raise UnknownOperator("a product of a constant stack of matrices with an activation is not supported")
-    constants = [right] if id(right) in record.weights else []
+    constants = [stack for stack in args if id(stack) in record.weights]
+    attributes: tuple[tuple[str, Attribute], ...] = (("constant_first", True),) if id(args[0]) in record.weights else ()
     shapes = tuple(tuple(tensor.shape) for tensor in constants)
-    record.append("matmul", args, output, (), shapes, record.trainable_values(*constants))
+    record.append("matmul", args, output, attributes, shapes, record.trainable_values(*constants))
 
 
 def softmax(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
@@ -261,6 +294,8 @@ def elementwise(record: Recording, kind: str, args: tuple[Any, ...], output: Ten
         record.append("zero", args[:1], output)
         return
     constants = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in record.weights]
+    if kind == "mul" and constants and fuse_rms_norm(record, args[0], constants[0], output):
+        return
     shapes = tuple(tuple(tensor.shape) for tensor in constants)
     # Such as the scale of attention, without which a softmax is a step.
     numbers = tuple(("constant", float(arg)) for arg in args[1:2] if isinstance(arg, int | float))
@@ -287,11 +322,14 @@ HANDLERS: Mapping[Any, Callable[[Recording, tuple[Any, ...], Any], None]] = {
     aten.convolution.default: convolution,
     aten.addmm.default: linear,
     aten.mm.default: linear,
-    aten.mean.dim: mean,
+    aten.mean.dim: reduction("mean"),
+    aten.sum.dim_IntList: reduction("sum"),
+    aten.cumsum.default: cumulative_sum,
     aten.avg_pool2d.default: average_pool,
     aten.max_pool2d_with_indices.default: max_pool,
     aten.permute.default: transpose,
     aten.transpose.int: swap,
+    aten.expand.default: expand,
     aten.bmm.default: matmul,
     aten._softmax.default: softmax,
     aten.embedding.default: gather,

@@ -41,13 +41,12 @@ class Recording:
         self.first = len(inputs)
 
     def is_constant(self, args: tuple[Any, ...]) -> bool:
-        """Whether an operator reads constants only."""
-        tensors = tensors_of(args)
-        return bool(tensors) and all(id(tensor) in self.weights for tensor in tensors)
+        """Whether an operator reads constants only, or makes one of nothing, such as the numbers from 0 on."""
+        return all(id(tensor) in self.weights for tensor in tensors_of(args))
 
     def fold(self, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
         """Take what is computed from constants alone for a constant, as every runtime does."""
-        sources = frozenset().union(*(self.sources[id(tensor)] for tensor in tensors_of(args)))
+        sources = frozenset().union(*(self.sources.get(id(tensor), frozenset()) for tensor in tensors_of(args)))
         for tensor in output if isinstance(output, tuple | list) else (output,):
             self.tensors.append(tensor)
             self.weights[id(tensor)] = tensor
@@ -69,8 +68,9 @@ class Recording:
         """
         if id(tensor) not in self.number:
             raise UnknownOperator(
-                "an operator reads a constant that was made on the way, or a convolution that is also read without "
-                "its batch normalisation, or images that a convolution pads; the cost of neither is known"
+                "an operator reads a constant that was made on the way, or the network gives one, or an operator reads a "
+                "convolution that is also read without its batch normalisation, or images that a convolution pads; "
+                "the cost of none of them is known"
             )
         return self.number[id(tensor)]
 

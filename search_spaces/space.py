@@ -30,6 +30,7 @@ from search_spaces.slot_table import (
 )
 from search_spaces.slot_workloads import SlotWorkloads
 from search_spaces.spec import ModuleSpec
+from search_spaces.tied import tie
 from search_spaces.trace import trace
 from search_spaces.workload import COSTS, Shape, Workload, chain
 
@@ -184,6 +185,8 @@ class SearchSpace:
         pretrained: what converts weights that already exist, by their source (see `Supernet.load_pretrained`).
         scaled: gives a space of the same family that is wider, deeper and of higher resolution by the factors of a
             scale, and the architecture in it that corresponds to one of this space; `None` where that has no meaning.
+        ties: layers that read the weight of another one, and that one: names of slots, then of layers in them
+            (see `search_spaces.tied`).
     """
 
     name: str
@@ -195,6 +198,7 @@ class SearchSpace:
     named: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     pretrained: Mapping[str, Converter] = field(default_factory=dict)
     scaled: Callable[[Architecture, Scale], tuple[SearchSpace, Architecture]] | None = None
+    ties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._column = {choice.name: column for column, choice in enumerate(self.choices)}
@@ -488,6 +492,7 @@ class SearchSpace:
         network = nn.Sequential()
         for name, variant in self.variants(architecture, phase).items():
             network.add_module(name, variant.spec.build())
+        tie({name: [module] for name, module in network.named_children()}, self.ties)
         return network
 
     def build_supernet(self) -> Supernet:

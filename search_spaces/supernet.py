@@ -15,6 +15,7 @@ from search_spaces.pretrained import Loaded, load
 from search_spaces.reordering import Reordering
 from search_spaces.space import Architecture, SearchSpace, Slot, Variant, nearest
 from search_spaces.spec import ModuleSpec, cover
+from search_spaces.tied import tie
 
 
 class Supernet(nn.Module):
@@ -29,6 +30,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.slots = nn.ModuleDict({slot.name: _elastic_slot(space, slot) for slot in space.slots})
+        tie({name: modules.values() for name, modules in self.slots.items()}, space.ties)  # type: ignore[operator]
         self._layers: dict[tuple[str, ModuleSpec], list[tuple[ElasticLayer, nn.Module]]] = {}
         self._active: list[nn.Module] = []
         self._input_size: tuple[int, ...] = ()
@@ -92,6 +94,7 @@ class Supernet(nn.Module):
             static = copy_structure(self.space.skeleton(variant.spec))
             copy_active(module, static)
             network.add_module(name, static)
+        tie({name: [module] for name, module in network.named_children()}, self.space.ties)
         return network.train(self.training)
 
     def example_inputs(self, architecture: Architecture, phase: str | None = None) -> dict[str, Tensor]:

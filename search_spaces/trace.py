@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from search_spaces.operators import ALLOCATIONS, BATCH_NORMS, ELEMENTWISE, HANDLERS, VIEWS, aten, elementwise
+from search_spaces.operators import ALLOCATIONS, BATCH_NORMS, ELEMENTWISE, HANDLERS, SHAPED, VIEWS, aten, elementwise
 from search_spaces.recording import Recording, UnknownOperator
 from search_spaces.workload import Shape, Workload
 
@@ -30,7 +30,7 @@ class _Recorder(TorchDispatchMode):
         output = _run(func, args, kwargs or {})
         if func in ALLOCATIONS:
             return output
-        if self.record.is_constant(args):
+        if func in SHAPED or (self.record.is_constant(args) and torch.Tag.nondeterministic_seeded not in func.tags):
             self.record.fold(args, output)
         elif func in VIEWS:
             self.record.view(args[0], output)
@@ -82,5 +82,5 @@ def trace(
     finally:
         module.train(was_training)
     results = outputs if isinstance(outputs, tuple) else (outputs,)
-    numbers = tuple(record.number[id(output)] for output in results)
+    numbers = tuple(record.number_of(output) for output in results)
     return Workload(tuple(record.ops), tuple(range(len(inputs))), numbers, input_shapes)

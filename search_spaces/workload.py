@@ -31,12 +31,12 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `exp`, `softplus`, `add`, `sub`, `mul`, `zero` (zeros of the shape of its input), `mean`,
-            `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, the
-            second of which may be a constant), `gather` (rows of a table by their numbers, which are its input),
+            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `rsub` (a number minus its input),
+            `mul`, `div`, `zero` (zeros of the shape of its input), `mean`, `sum`, `cumsum`, `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `rms_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, one
+            of which may be a constant: the second unless an attribute says that it comes first), `gather` (rows of a table by their numbers, which are its input),
             `concat` (those of its operands that are constants stand in the places that its attribute names), `select`
             (one entry of a dimension), `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors),
-            `transpose` or `reshape`.
+            `expand` (dimensions of size 1 are repeated), `transpose` or `reshape`.
         inputs: numbers of the tensors that it reads.
         outputs: numbers of the tensors that it writes.
         shapes: shapes of `inputs`, then of `outputs`.
@@ -65,7 +65,8 @@ class Op:
         if self.kind == "linear":
             return prod(self.output_shape[:-1]) * prod(self.weights[0])
         if self.kind == "matmul":
-            return prod(self.output_shape) * self.shapes[0][-1]
+            inner = self.weights[0] if ("constant_first", True) in self.attributes else self.shapes[0]
+            return prod(self.output_shape) * inner[-1]
         if self.kind == "conv_transpose":
             return prod(self.shapes[0]) * prod(self.weights[0][1:])
         return prod(self.output_shape) * prod(self.weights[0][1:]) if self.kind == "conv" else 0

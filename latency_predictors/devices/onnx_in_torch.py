@@ -156,13 +156,23 @@ def _batch_norm(node: _Node) -> Function:
     return lambda x, scale, shift, mean, variance: functional.batch_norm(x, mean, variance, scale, shift, eps=epsilon)
 
 
-def _reduce_mean(node: _Node) -> Function:
-    axes = node.constant(1)
-    dims = node.attributes.get("axes") if axes is None else axes.tolist()
-    keepdim = bool(node.attributes.get("keepdims", 1))
-    if not dims:
-        raise ValueError("torch cannot run the model: operator ReduceMean without axes has no translation")
-    return lambda x: x.mean(dims, keepdim)
+def _reduction(function: Function) -> Callable[[_Node], Function]:
+    def translate(node: _Node) -> Function:
+        axes = node.constant(1)
+        dims = node.attributes.get("axes") if axes is None else axes.tolist()
+        keepdim = bool(node.attributes.get("keepdims", 1))
+        if not dims:
+            raise ValueError(f"torch cannot run the model: operator {node.kind} without axes has no translation")
+        return lambda x: function(x, dims, keepdim)
+
+    return translate
+
+
+def _cumulative_sum(node: _Node) -> Function:
+    node.need(exclusive=0, reverse=0)
+    axis = node.constant(1)
+    assert axis is not None  # ONNX requires it
+    return lambda x: x.cumsum(int(axis))
 
 
 def _window(node: _Node) -> dict[str, Any]:
@@ -319,7 +329,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Unsqueeze"}
+_CONFIGURED = {"Clip", "CumSum", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Slice", "Unsqueeze"}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -330,6 +340,8 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Concat": _concat,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
+    "CumSum": _cumulative_sum,
+    "Div": _plain(torch.div),
     "Exp": _plain(torch.exp),
     "Expand": _plain(_expand),
     "Gather": _gather,
@@ -345,7 +357,9 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
     "Pad": _pad,
-    "ReduceMean": _reduce_mean,
+    "Pow": _plain(torch.pow),
+    "ReduceMean": _reduction(torch.mean),
+    "ReduceSum": _reduction(torch.sum),
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
     "Resize": _resize,
@@ -354,6 +368,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _plain(functional.softplus),
+    "Sqrt": _plain(torch.sqrt),
     "Sub": _plain(torch.sub),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

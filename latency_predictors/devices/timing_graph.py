@@ -173,10 +173,17 @@ def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
     return write
 
 
-def _mean(graph: _Graph, op: Op) -> None:
-    attributes = dict(op.attributes)
-    axes: Any = attributes["axes"]
-    graph.node(op, "ReduceMean", graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
+def _reduction(kind: str) -> Callable[[_Graph, Op], None]:
+    def write(graph: _Graph, op: Op) -> None:
+        attributes = dict(op.attributes)
+        axes: Any = attributes["axes"]
+        graph.node(op, kind, graph.sizes(axes), keepdims=int(bool(attributes["keepdim"])))
+
+    return write
+
+
+def _cumulative_sum(graph: _Graph, op: Op) -> None:
+    graph.node(op, "CumSum", graph.constant(np.array(dict(op.attributes)["axis"], np.int64)))
 
 
 def _pool(kind: str) -> Callable[[_Graph, Op], None]:
@@ -200,6 +207,19 @@ def _layer_norm(graph: _Graph, op: Op) -> None:
     scale, shift = op.weights
     constants = (graph.constant(np.ones(scale, np.float32)), graph.random(shift, 0.01))
     graph.node(op, "LayerNormalization", *constants, axis=attributes["axis"], epsilon=attributes["epsilon"])
+
+
+def _rms_norm(graph: _Graph, op: Op) -> None:
+    # In the form that ONNX Runtime makes one kernel of; opset 23 would have an operator for it.
+    (source,), output, width = op.inputs, graph.output(op), len(op.output_shape)
+    square, mean, sum_, root, whole = (f"{output}_{step}" for step in ("square", "mean", "sum", "root", "whole"))
+    epsilon: Any = dict(op.attributes)["epsilon"]
+    graph.append("Pow", [graph.names[source], graph.constant(np.array(2, np.float32))], square)
+    graph.append("ReduceMean", [square, graph.sizes([width - 1])], mean, keepdims=1)
+    graph.append("Add", [mean, graph.constant(np.array(epsilon, np.float32))], sum_)
+    graph.append("Sqrt", [sum_], root)
+    graph.append("Div", [graph.names[source], root], whole)
+    graph.append("Mul", [whole, graph.constant(np.full(op.weights[0], 0.9, np.float32))], output)
 
 
 def _upsample(graph: _Graph, op: Op) -> None:
@@ -243,7 +263,8 @@ def _matmul(graph: _Graph, op: Op) -> None:
     (source,) = (graph.names[number] for number in op.inputs)
     apart, product = f"{graph.output(op)}_apart", f"{graph.output(op)}_product"
     graph.append("Reshape", [source, graph.sizes((graph.batch, *op.shapes[0]))], apart)
-    graph.append("MatMul", [apart, *_weights(graph, op.weights, rows)], product)
+    factors = [apart, *_weights(graph, op.weights, rows)]
+    graph.append("MatMul", factors[::-1] if "constant_first" in dict(op.attributes) else factors, product)
     graph.append("Reshape", [product, graph.sizes(graph.batched(op.output_shape))], graph.output(op))
 
 
@@ -280,6 +301,12 @@ def _softplus(graph: _Graph, op: Op) -> None:
     graph.append("Where", [large, source, soft], graph.output(op))
 
 
+def _rsub(graph: _Graph, op: Op) -> None:
+    number: Any = dict(op.attributes)["constant"]
+    (source,) = op.inputs
+    graph.append("Sub", [graph.constant(np.array(number, np.float32)), graph.names[source]], graph.output(op))
+
+
 def _zero(graph: _Graph, op: Op) -> None:
     graph.node(op, "Mul", graph.constant(np.zeros((), np.float32)))
 
@@ -290,6 +317,10 @@ def _transpose(graph: _Graph, op: Op) -> None:
 
 def _reshape(graph: _Graph, op: Op) -> None:
     graph.node(op, "Reshape", graph.sizes(graph.batched(op.output_shape)))
+
+
+def _expand(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Expand", graph.sizes(graph.batched(op.output_shape)))
 
 
 def _clip(graph: _Graph, op: Op) -> None:
@@ -317,6 +348,7 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "upsample": _upsample,
     "gather": _gather,
@@ -324,11 +356,14 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "concat": _concat,
     "select": _select,
     "matmul": _matmul,
-    "mean": _mean,
+    "mean": _reduction("ReduceMean"),
+    "sum": _reduction("ReduceSum"),
+    "cumsum": _cumulative_sum,
     "average_pool": _pool("AveragePool"),
     "max_pool": _pool("MaxPool"),
     "reshape": _reshape,
     "transpose": _transpose,
+    "expand": _expand,
     "slice": _slice,
     "pad": _pad,
     "exp": _plain("Exp"),
@@ -336,6 +371,10 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "add": _arithmetic("Add"),
     "sub": _arithmetic("Sub"),
     "mul": _arithmetic("Mul"),
+    "div": _arithmetic("Div"),
+    "pow": _arithmetic("Pow"),
+    "sqrt": _plain("Sqrt"),
+    "rsub": _rsub,
     "zero": _zero,
     "clip": _clip,
     "relu": _plain("Relu"),

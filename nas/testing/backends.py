@@ -22,6 +22,7 @@ from latency_predictors.devices.measuring import random_inputs
 from latency_predictors.devices.timing_graph import timing_graph
 from search_spaces import SearchSpace, Workload
 from search_spaces.padding import SameConv2d
+from search_spaces.rms_norm import RMSNorm
 from search_spaces.trace import trace
 
 
@@ -137,6 +138,28 @@ def every_mixer_operator() -> Workload:
     """The workload of `EveryMixerOperator`."""
     with torch.device("meta"):
         return trace(EveryMixerOperator(), ((1, 4, 6, 6),))
+
+
+class EveryLanguageOperator(nn.Module):
+    """A small network with every kind of operator that only language models have, on three tokens of five features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = RMSNorm(5, 1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.full((3, 3), float("-inf"), device=x.device).triu(1)
+        y = self.norm(x)
+        weights = torch.softmax(y @ y.transpose(1, 2) / 2.0 + mask, dim=-1)
+        z = x / (x * x + 1.0)
+        return weights @ z + (x.pow(2) + 0.5).sqrt()
+
+
+@cache
+def every_language_operator() -> Workload:
+    """The workload of `EveryLanguageOperator`."""
+    with torch.device("meta"):
+        return trace(EveryLanguageOperator(), ((1, 3, 5),))
 
 
 @cache

@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.causal_conv import CausalConv
 from search_spaces.constant import Constant
 from search_spaces.layers import Layers
 from search_spaces.options import OneOf
 from search_spaces.parameter import Parameter, Positions
 from search_spaces.repeat import Repeat
+from search_spaces.size import Size
+from search_spaces.tied import TiedLinear
 
 
 class ElasticLayer(nn.Module):
@@ -91,7 +94,7 @@ class ElasticLayers(Layers):
             stride,
             groups,
             bias,
-            _conv(follows),
+            _elastic(follows),
             parts=parts,
             padding=padding,
             same=same,
@@ -105,7 +108,7 @@ class ElasticLayers(Layers):
     def norm(self, channels: int, follows: nn.Module | None = None) -> nn.Module:
         from search_spaces.elastic.norm import ElasticBatchNorm2d
 
-        return ElasticBatchNorm2d(channels, _conv(follows), self.epsilon)
+        return ElasticBatchNorm2d(channels, _elastic(follows), self.epsilon)
 
     def group_norm(self, channels: int) -> nn.Module:
         from search_spaces.elastic.norm import ElasticGroupNorm
@@ -122,15 +125,47 @@ class ElasticLayers(Layers):
 
         return ElasticRepeat(make, count)
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        parts: int = 1,
+        follows: nn.Module | None = None,
+    ) -> nn.Module:
         from search_spaces.elastic.linear import ElasticLinear
 
-        return ElasticLinear(in_features, out_features, bias)
+        return ElasticLinear(in_features, out_features, bias, parts, _elastic(follows))
+
+    def causal_conv(self, channels: int | Sequence[int], kernel: int, bias: bool = False) -> CausalConv:
+        from search_spaces.elastic.causal_conv import ElasticCausalConv
+
+        return ElasticCausalConv(channels, kernel, bias)
 
     def layer_norm(self, features: int, epsilon: float = 1e-5) -> nn.Module:
         from search_spaces.elastic.norm import ElasticLayerNorm
 
         return ElasticLayerNorm(features, epsilon)
+
+    def size(self, value: int) -> Size:
+        from search_spaces.elastic.size import ElasticSize
+
+        return ElasticSize(value)
+
+    def embedding(self, rows: int, features: int) -> nn.Module:
+        from search_spaces.elastic.embedding import ElasticEmbedding
+
+        return ElasticEmbedding(rows, features)
+
+    def tied_linear(self, in_features: int, out_features: int) -> TiedLinear:
+        from search_spaces.elastic.embedding import ElasticTiedLinear
+
+        return ElasticTiedLinear(in_features, out_features)
+
+    def rms_norm(self, features: int, epsilon: float = 1e-6) -> nn.Module:
+        from search_spaces.elastic.norm import ElasticRMSNorm
+
+        return ElasticRMSNorm(features, epsilon)
 
     def parameter(self, *shape: int, fill: float = 0.0) -> Parameter:
         from search_spaces.elastic.parameter import ElasticParameter
@@ -148,7 +183,7 @@ class ElasticLayers(Layers):
         return ElasticPositions(grid, features, leading)
 
 
-def _conv(follows: nn.Module | None) -> ElasticLayer | None:
+def _elastic(follows: nn.Module | None) -> ElasticLayer | None:
     if follows is not None and not isinstance(follows, ElasticLayer):
         raise TypeError(f"an elastic layer follows elastic layers only, not {follows}")
     return follows

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from search_spaces.elastic.conv import blocks_of
 from search_spaces.elastic.layer import ElasticLayer, check_fits, prefix
+from search_spaces.rms_norm import RMSNorm, rms_norm
 
 
 class ElasticBatchNorm2d(ElasticLayer):
@@ -138,3 +139,33 @@ class ElasticGroupNorm(ElasticLayer):
 
     def extra_repr(self) -> str:
         return f"{self.channels}"
+
+
+class ElasticRMSNorm(ElasticLayer):
+    """`RMSNorm` over the first entries of the last dimension; the mean of the squares is of those alone.
+
+    Args:
+        features: largest number of entries.
+        epsilon: added to the mean of the squares.
+    """
+
+    def __init__(self, features: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight, self.eps = RMSNorm(features, epsilon).weight, epsilon
+        self.features = self.active_features = features
+
+    def activate(self, template: nn.Module) -> None:
+        if not isinstance(template, RMSNorm) or template.eps != self.eps:
+            raise ValueError(f"{self} cannot become {template}")
+        (features,) = template.normalized_shape
+        check_fits(self, features=(features, self.features))
+        self.set_active(active_features=features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight[: self.active_features], self.eps)
+
+    def active_state(self) -> dict[str, Tensor]:
+        return {"weight": self.weight[: self.active_features].detach()}
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, eps={self.eps}"

@@ -46,6 +46,28 @@ def test_products_of_stacks() -> None:
     assert workload.costs()["kernels"] == 1
 
 
+def test_product_with_a_constant_stack_before() -> None:
+    op = only(traced(lambda x, constant: constant @ x, (2, 4, 5)))
+    assert op == Op("matmul", (0,), (1,), ((2, 4, 5), (2, 3, 5)), ((2, 3, 4),), (("constant_first", True),))
+    assert op.macs == 2 * 3 * 5 * 4
+    assert op.costs()["weight_bytes"] == 4 * 24
+
+
+def test_repeated_dimensions() -> None:
+    op = only(traced(lambda x, _: x.expand(2, 3, 4), (2, 1, 4)))
+    assert op == Op("expand", (0,), (1,), ((2, 1, 4), (2, 3, 4)))
+    assert op.costs() == dict.fromkeys(op.costs(), 0) | {"kernels": 1, "activation_bytes": 4 * (8 + 24)}
+    assert only(traced(lambda x, _: x.expand(1, 2, 3), (2, 3))).kind == "reshape"
+
+
+@pytest.mark.parametrize(("keepdim", "shape"), [(True, (2, 1, 4)), (False, (2, 4))])
+def test_sums(keepdim: bool, shape: tuple[int, ...]) -> None:
+    op = only(traced(lambda x, _: x.sum(1, keepdim=keepdim), (2, 3, 4)))
+    assert op == Op("sum", (0,), (1,), ((2, 3, 4), shape), (), (("axes", (1,)), ("keepdim", keepdim)))
+    op = only(traced(lambda x, _: x.cumsum(-1), (2, 3, 4)))
+    assert op == Op("cumsum", (0,), (1,), ((2, 3, 4), (2, 3, 4)), (), (("axis", 2),))
+
+
 @pytest.mark.parametrize(("dim", "axis"), [(-1, 2), (1, 1)])
 def test_softmax(dim: int, axis: int) -> None:
     op = only(traced(lambda x, _: torch.softmax(x, dim), (2, 3, 4)))
@@ -121,12 +143,14 @@ def test_swapped_dimensions_are_transposed() -> None:
 @pytest.mark.parametrize(
     ("function", "shape", "message"),
     [
-        (lambda x, constant: torch.bmm(constant, x), (2, 4, 3), "product of a constant stack of matrices with"),
+        (lambda x, _: x.cumsum(0), (2, 3, 4), "a cumulative sum over a batch"),
+        (lambda x, _: x.expand(5, 3, 4), (1, 3, 4), "repeating a batch"),
+        (lambda x, _: x.expand(5, 3, 4), (3, 4), "repeating a batch"),
         (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation of a batch with a constant"),
         (lambda x, _: x[1], (2, 3, 4), "an entry of a batch"),
     ],
 )
-def test_constants_where_activations_are_expected_raise(
+def test_what_a_batch_does_not_allow_raises(
     function: Callable[..., object], shape: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(UnknownOperator, match=message):

@@ -1,0 +1,292 @@
+"""Linear attention: one recurrence for eight kinds of mixers, in three forms that agree.
+
+Each head holds a state S, a matrix of shape (K, V), and at every token, with query q, key k (rows of K numbers) and
+value v (a row of V numbers),
+
+    S <- diag(e^g) S,    S <- S + k' u,    o = q S,    u = v  or  u = beta (v - k S)
+
+with the decay g <= 0 (one number, or one for each key dimension) and the rate beta. The four rules of the operator
+`LinearAttention` of ONNX are the combinations of what is given: `linear` (neither), `gated` (a decay; Mamba2, RetNet,
+gated linear attention), `delta` (a rate; DeltaNet) and `gated_delta` (both; Gated DeltaNet). The query is not scaled.
+
+* `linear_attention` is for training. Tokens are taken in chunks; inside a chunk everything is a product of matrices
+  (Yang et al., "Gated Linear Attention Transformers", ICML 2024; Dao and Gu, "Transformers are SSMs", ICML 2024; with
+  rates Yang et al., "Parallelizing Linear Transformers with the Delta Rule", NeurIPS 2024).
+* `linear_attention_of_prompt` gives the same without loops over chunks and without a triangular solver, so that it
+  can be exported with a dynamic length.
+* `linear_attention_step` is the recurrence.
+
+Shapes: queries and keys (n, heads, t, K), values (n, heads, t, V), decays (n, heads, t, 1) or (n, heads, t, K), rates
+(n, heads, t, 1), states (n, heads, K, V). Dimensions of size 1 are repeated where they differ, such as the heads of a
+query that all heads share. Decays are added up, and states held, in float32 or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Tokens of a chunk. With a decay for each key dimension a chunk needs K times its size squared.
+CHUNK, CHUNK_PER_KEY = 32, 16
+
+#: How often `linear_attention_of_prompt` doubles the number of chunks that it has put together, for rules with a rate.
+DOUBLINGS = 7
+
+#: The longest prompt of rules with a rate.
+LONGEST_PROMPT = CHUNK << DOUBLINGS
+
+Attended = tuple[Tensor, Tensor]
+
+
+def linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor | None = None,
+    decay: Tensor | None = None,
+    beta: Tensor | None = None,
+) -> Attended:
+    """Outputs, shape (n, heads, t, V), and the state after the last token, for any number of tokens; see the module.
+
+    Args:
+        state: before the first token; nothing when it is not given.
+        decay: logarithm of the factors of the state, 0 or less.
+        beta: rate of the delta rule.
+    """
+    return _in_chunks(q, k, v, state, decay, beta, _Form(_solve, _one_after_the_other))
+
+
+def linear_attention_of_prompt(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor | None = None, beta: Tensor | None = None
+) -> Attended:
+    """The same from an empty state by operators that export with a dynamic length.
+
+    Raises:
+        ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT` (half of it with a decay for each
+            key dimension). An exported model does not check it.
+    """
+    return _in_chunks(q, k, v, None, decay, beta, _Form(_solve_by_products, _by_doubling))
+
+
+def linear_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None = None, beta: Tensor | None = None
+) -> Attended:
+    """The output of one token, shape (n, heads, 1, V), and the new state; arguments as of `linear_attention`."""
+    state = _wide(state)
+    if decay is not None:
+        state = state * torch.exp(_wide(decay)).transpose(-1, -2)
+    added = v if beta is None else (v - k @ state) * beta
+    state = state + k.transpose(-1, -2) * added
+    return q @ state, state
+
+
+class _Chunks(NamedTuple):
+    """What links chunks when there is a rate: the state S at the start of one becomes
+    `total S + keys (values - readings S)` at its end.
+
+    Attributes:
+        total: factor of the state over each chunk, shape (n, heads, chunks, 1 or K, 1).
+        keys: faded to the end of their chunk, shape (n, heads, chunks, K, size).
+        values: that would be added to an empty state.
+        readings: rows with which the state is read.
+    """
+
+    total: Tensor
+    keys: Tensor
+    values: Tensor
+    readings: Tensor
+
+
+class _Form(NamedTuple):
+    """What differs between training and export, for rules with a rate.
+
+    Attributes:
+        solve: x of `(1 + lower) x = right`, of strictly lower triangles and right sides.
+        link: states at the start of all chunks, shape (n, heads, chunks, K, V), and after the last one.
+    """
+
+    solve: Callable[[Tensor, Tensor], Tensor]
+    link: Callable[[_Chunks, Tensor], Attended]
+
+
+def _in_chunks(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor | None,
+    decay: Tensor | None,
+    beta: Tensor | None,
+    form: _Form,
+) -> Attended:
+    tokens = q.shape[2]
+    fading = _fading(decay, q)
+    q, k, v = (_split(x, fading.size) for x in (q, k, v))
+    if state is None:
+        heads = max(x.shape[1] for x in (q, k, v, fading.log))
+        state = torch.zeros(v.shape[0], heads, k.shape[-1], v.shape[-1], dtype=fading.log.dtype, device=v.device)
+    state, faded_keys = _wide(state), fading.to_end(k).transpose(-1, -2)
+    if beta is None:
+        ends = fading.sums(torch.cat([state.unsqueeze(2), _wide(faded_keys @ v)], dim=2))
+        starts, last = ends[:, :, :-1], ends[:, :, -1]
+    else:
+        beta = _split(beta, fading.size)
+        read = k * beta
+        lower = fading.scores(read, k) * torch.ones(fading.size, fading.size, dtype=v.dtype, device=v.device).tril(-1)
+        right = torch.cat([v * beta, fading.from_start(read)], dim=-1)
+        solved = form.solve(_wide(lower), _wide(right))
+        values, readings = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
+        starts, last = form.link(_Chunks(fading.total(), _wide(faded_keys), values, readings), state)
+        v = values - readings @ starts
+    outputs = fading.from_start(q) @ starts + fading.scores(q, k) @ v
+    return outputs.flatten(2, 3)[:, :, :tokens], last
+
+
+def _split(x: Tensor, size: int) -> Tensor:
+    """In chunks of `size` tokens, the last one filled up with zeros; shape (n, heads, chunks, size, features)."""
+    chunks = (x.shape[2] + size - 1) // size
+    return F.pad(x, (0, 0, 0, chunks * size - x.shape[2])).unflatten(2, (chunks, size))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32, or in what it is when that is wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+# ------------------------------------------------------------------- decays
+
+
+class _Fading:
+    """How the state fades, the same for all its key dimensions.
+
+    Args:
+        decay: shape (n, heads, t, 1).
+
+    Attributes:
+        size: of a chunk.
+        log: of the factor from the start of the chunk to each of its tokens, shape (n, heads, chunks, size, 1).
+        between: factor from every token of a chunk to every later one, 0 to earlier ones.
+    """
+
+    size = CHUNK
+
+    def __init__(self, decay: Tensor) -> None:
+        self.log = _split(_wide(decay), self.size).cumsum(3)
+        self.between = self._between()
+
+    def _between(self) -> Tensor:
+        return torch.exp(self.log - self.log.transpose(-1, -2) + _causal(self.size, self.log))
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """Products of every query with the keys before it and its own, faded; shape (n, heads, chunks, size, size)."""
+        return (q @ k.transpose(-1, -2)) * self.between
+
+    def from_start(self, q: Tensor) -> Tensor:
+        """What reads the state at the start of the chunk as `q` reads the faded one."""
+        return q * torch.exp(self.log)
+
+    def to_end(self, k: Tensor) -> Tensor:
+        """Keys as the end of the chunk sees them."""
+        return k * torch.exp(self.log[:, :, :, -1:] - self.log)
+
+    def total(self) -> Tensor:
+        """Factor of the state over each chunk, shape (n, heads, chunks, 1 or K, 1)."""
+        return torch.exp(self.log[:, :, :, -1]).unsqueeze(-1)
+
+    def sums(self, added: Tensor) -> Tensor:
+        """States after 0, 1, 2, ... chunks of what each chunk adds to the state, the first one being what there was
+        before; shape (n, heads, chunks + 1, K, V)."""
+        log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2)
+        between = torch.exp(log - log.transpose(-1, -2) + _causal(log.shape[2], log))
+        return _wide(between @ added.flatten(3)).unflatten(3, added.shape[3:])
+
+
+class _Unfading(_Fading):
+    """No decay: what multiplies by 1 is left out."""
+
+    def from_start(self, q: Tensor) -> Tensor:
+        return q
+
+    def to_end(self, k: Tensor) -> Tensor:
+        return k
+
+    def sums(self, added: Tensor) -> Tensor:
+        return added.cumsum(2)
+
+
+class _FadingPerKey(_Fading):
+    """Each key dimension fades by itself: `decay` has shape (n, heads, t, K), and so have `log` and `between` one more."""
+
+    size = CHUNK_PER_KEY
+
+    def _between(self) -> Tensor:
+        difference = self.log.unsqueeze(-2) - self.log.unsqueeze(-3)
+        return torch.exp(difference + _causal(self.size, self.log).unsqueeze(-1))
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return ((k.unsqueeze(-3) * self.between) @ q.unsqueeze(-1)).squeeze(-1)
+
+    def sums(self, added: Tensor) -> Tensor:
+        log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)
+        between = torch.exp(log.unsqueeze(-1) - log.unsqueeze(-2) + _causal(log.shape[3], log))
+        return _wide(between @ added.transpose(2, 3)).transpose(2, 3)
+
+
+def _fading(decay: Tensor | None, like: Tensor) -> _Fading:
+    if decay is None:
+        return _Unfading(torch.zeros(1, 1, like.shape[2], 1, dtype=like.dtype, device=like.device))
+    return _Fading(decay) if decay.shape[-1] == 1 else _FadingPerKey(decay)
+
+
+def _causal(size: int, like: Tensor) -> Tensor:
+    """0 where the column is the row or before it, minus infinity elsewhere: it is added before the exponential, which
+    would overflow there."""
+    return torch.full((size, size), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+
+
+# ------------------------------------------------------ rules with a rate
+
+
+def _solve(lower: Tensor, right: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+
+
+def _solve_by_products(lower: Tensor, right: Tensor) -> Tensor:
+    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = ... (1 + x^4) (1 + x^2) (1 + x)`."""
+    power = lower * -1
+    right = right + power @ right
+    for _ in range(1, (lower.shape[-1] - 1).bit_length()):
+        power = power @ power
+        right = right + power @ right
+    return right
+
+
+def _one_after_the_other(chunks: _Chunks, state: Tensor) -> Attended:
+    starts = []
+    for total, keys, values, readings in zip(*(x.unbind(2) for x in chunks), strict=True):
+        starts.append(state)
+        state = state * total + keys @ (values - readings @ state)
+    return torch.stack(starts, dim=2), state
+
+
+def _by_doubling(chunks: _Chunks, state: Tensor) -> Attended:
+    """From an empty state: every chunk maps the state affinely, and maps of 2, 4, 8, ... chunks are put together
+    (Hillis and Steele, 1986). Before the first chunk there is nothing, a map to the empty state."""
+    size, length = chunks.keys.shape[-2], chunks.keys.shape[2]
+    if isinstance(length, int) and length > 1 << DOUBLINGS:  # not so while a model with a free length is exported
+        raise ValueError(f"a prompt of at most {(1 << DOUBLINGS) * chunks.keys.shape[-1]} tokens is possible")
+    unit = torch.eye(size, dtype=state.dtype, device=state.device)
+    factor, added = unit * chunks.total - chunks.keys @ chunks.readings, chunks.keys @ chunks.values
+    for doubling in range(DOUBLINGS):
+        added = added + factor @ _later(added, 2**doubling)
+        factor = factor @ _later(factor, 2**doubling)
+    return _later(added, 1), added[:, :, -1]
+
+
+def _later(x: Tensor, chunks: int) -> Tensor:
+    """What was so many chunks before, zeros in the first ones."""
+    shape = (x.shape[0], x.shape[1], chunks, x.shape[3], x.shape[4])
+    return torch.cat([torch.zeros(shape, dtype=x.dtype, device=x.device), x], dim=2)[:, :, :-chunks]

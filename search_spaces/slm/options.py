@@ -1,0 +1,49 @@
+"""Options of the space of language models: what follows from others, and what is impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.slm.mixers import MIXERS, SKIP
+from search_spaces.space import nearest
+from search_spaces.tabular.checks import check_positive
+
+
+def filled_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with those that were left open."""
+    if not (options["widths"] and options["heads"] > 0 and options["meta_tokens"]):
+        return dict(options)
+    seen = max((*options["prefill"], *(tokens + 1 for tokens in options["decode"])), default=0)
+    defaults = {
+        "head_width": max(options["widths"]) // options["heads"],
+        "context": seen + max(options["meta_tokens"]),
+    }
+    return {**options, **{name: value for name, value in defaults.items() if options[name] is None}}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` naming what is impossible."""
+    known = ("mixers", "ratios", "meta_tokens", "tied", "prefill", "decode")
+    check_positive(**{name: value for name, value in options.items() if name not in known})
+    phases = (*options["prefill"], *options["decode"])
+    check_positive(prefill_and_decode=phases)
+    _check_mixers(options["mixers"])
+    for name in ("ratios", "meta_tokens"):
+        if not options[name] or min(options[name]) < 0:
+            raise ValueError(f"{name} must be 0 or more, and at least one, not {list(options[name])}")
+    if SKIP in options["mixers"] and min(options["ratios"]) == 0:
+        raise ValueError(f"a layer could be empty: take {SKIP!r} out of mixers, or 0 out of ratios")
+    heads = options["heads"]
+    for name, sizes in (("kv_heads", [heads % number for number in options["kv_heads"]]),
+                        ("widths", [width % heads for width in options["widths"]])):  # fmt: skip
+        if any(sizes):
+            raise ValueError(f"{name} and heads must divide each other; {list(options[name])} do not with {heads}")
+
+
+def _check_mixers(mixers: Any) -> None:
+    if not mixers:
+        raise ValueError("a layer needs at least one mixer to choose from")
+    for name in mixers:
+        if name not in MIXERS:
+            raise ValueError(f"there is no mixer {name!r}{nearest(str(name), MIXERS)}; there are {', '.join(MIXERS)}")
