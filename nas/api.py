@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nas.export.verification import Verification
     from nas.pipeline import Result
     from nas.search.worker import Evaluation
-    from nas.tasks import ImageClassification, Task
+    from nas.tasks import Task
 
 
 def run(config: RunConfig | str | Path, *overrides: str, task: Task | None = None) -> Result:
@@ -85,9 +85,7 @@ def export(
     return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune)
 
 
-def verify(
-    bundle: str | Path, device: str = "local", task: ImageClassification | None = None, engine: str = "local"
-) -> Verification:
+def verify(bundle: str | Path, device: str = "local", task: Task | None = None, engine: str = "local") -> Verification:
     """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
 
     A `task` that was given to `run` is given here too; `engine` is as in a configuration.

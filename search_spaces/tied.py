@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +64,20 @@ def tie(modules: Mapping[str, Iterable[nn.Module]], ties: Mapping[str, str]) -> 
             if not isinstance(layer, TiedLinear):
                 raise ValueError(f"only a TiedLinear reads the weight of another layer; {reader} is {layer}")
             layer.tie(weight)
+
+
+def with_shared_parameters(network: nn.Module) -> nn.Module:
+    """A copy of a network in which a tied layer has the very parameter of the layer that it reads.
+
+    That is how exporters know ties: they take a buffer for a tensor that is no parameter.
+    """
+    copied = deepcopy(network)
+    for layer in copied.modules():
+        if isinstance(layer, TiedLinear):
+            weight = layer.weight
+            del layer.weight
+            layer.register_parameter("weight", cast(nn.Parameter, weight))
+    return copied
 
 
 def _layers(modules: Mapping[str, Iterable[nn.Module]], name: str) -> list[nn.Module]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
@@ -26,29 +27,48 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits
         ValueError: when the network is in training mode.
         torch.onnx.OnnxExporterError: when torch cannot export it.
     """
+    # Two examples: with one the exporter would take the batch size for a constant.
+    examples = {name: tensor.repeat(2, *[1] * (tensor.dim() - 1)) for name, tensor in inputs.items()}
+    batch = torch.export.Dim("batch", min=1)
+    content: bytes = exported(network, examples, [output], tuple({0: batch} for _ in examples)).SerializeToString()
+    return content
+
+
+def exported(
+    network: nn.Module, examples: Mapping[str, Tensor], outputs: Sequence[str], dynamic_shapes: tuple[Any, ...]
+) -> onnx.ModelProto:
+    """The network as an ONNX model.
+
+    Args:
+        network: static, in evaluation mode.
+        examples: inputs by name, in the order of the network's arguments; a free size is not to be 1 there, which the
+            exporter would take for a constant.
+        outputs: names of the model's outputs.
+        dynamic_shapes: which sizes are free, as `torch.export.export` takes them.
+
+    Raises:
+        ValueError: when the network is in training mode.
+        torch.onnx.OnnxExporterError: when torch cannot export it.
+    """
     if network.training:
         raise ValueError("a network is exported in evaluation mode; call eval() on it first")
-    # Two examples: with one the exporter would take the batch size for a constant.
-    examples = tuple(tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in inputs.values())
-    batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
             network,
-            examples,
+            tuple(examples.values()),
             dynamo=True,
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=tuple({0: batch} for _ in examples),
+            input_names=list(examples),
+            output_names=list(outputs),
+            dynamic_shapes=dynamic_shapes,
             opset_version=OPSET,
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     _strip_notes(model)
-    content: bytes = model.SerializeToString()
-    return content
+    return model
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

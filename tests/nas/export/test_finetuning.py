@@ -19,8 +19,9 @@ import nas
 from nas import pipeline
 from nas.config import FinetuneConfig, parse
 from nas.errors import UsageError
-from nas.export.bundle import Bundle, write_bundle
+from nas.export.bundle import Bundle
 from nas.export.finetuning import FineTuned, FineTuner
+from nas.export.image_bundle import write_bundle
 from nas.pipeline import existing_stages
 from nas.progress import Reporter
 from nas.runs import Run
