@@ -21,6 +21,7 @@ from nas.config import CalibrationConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.memory import keep_freed_memory
 from nas.progress import Reporter
+from nas.report import labels
 from nas.runs import Run
 from nas.search.evaluation import Evaluator
 from nas.search.evaluators import NetworkEvaluator
@@ -264,8 +265,9 @@ class Stages:
             training["chosen"] = [architecture.values for architecture in self.space.architectures(chosen)]
         self.run.save_supernet(supernet, training)
         for metric in self.evaluated:
-            values = ", ".join(f"{name} {_shown(metric, figures[metric.name])}" for name, figures in found.items())
-            self.reporter.say(f"validation {metric.name.replace('_', ' ')}: {values}")
+            label = labels.metric(metric.name, metric.unit)
+            values = ", ".join(f"{name} {label.show(figures[metric.name])}" for name, figures in found.items())
+            self.reporter.say(f"validation {label.text[:1].lower()}{label.text[1:]}: {values}")
 
     def trainer(self, processes: Processes | None = None) -> Trainer[Supernet]:
         """The training of a new supernet; with several `processes`, as this one takes part in it."""
@@ -355,11 +357,6 @@ class Stages:
     def searched(self) -> bool:
         """Whether a search was started."""
         return self.store.holds(self.config.name)
-
-
-def _shown(metric: Metric, value: float) -> str:
-    """For people: a share as a percentage."""
-    return f"{value:.4g}" if metric.direction == "minimize" else f"{100 * value:.1f} %"
 
 
 def _reached(limit: Limit, found: dict[str, float]) -> float:

@@ -15,7 +15,7 @@ from nas.config import AnyTaskConfig, TaskConfig
 from nas.errors import UsageError
 from nas.task_config import LanguageTaskConfig, load_language_task
 from nas.tasks import Augmentation, ImageClassification, Mixing, Task, TaskMetric
-from nas.tasks.language_modelling import RECALL, LanguageModelling
+from nas.tasks.language_modelling import BITS_PER_BYTE, RECALL
 
 
 def load_task(config: AnyTaskConfig, seed: int) -> ImageClassification:
@@ -58,7 +58,7 @@ class _Kind:
 
 
 def _language_metrics(config: LanguageTaskConfig) -> Sequence[TaskMetric]:
-    return [metric for metric in LanguageModelling.metrics if config.recall.sequences or metric != RECALL]
+    return [BITS_PER_BYTE, RECALL] if config.recall.sequences else [BITS_PER_BYTE]
 
 
 _KINDS: Mapping[type, _Kind] = MappingProxyType(

@@ -10,6 +10,8 @@ from nas.report.data import Objective
 from search_spaces import Architecture, SearchSpace
 
 _UNITS = {"_ms": "ms", "_mb": "MB", "_mj": "mJ", "_m": "M"}
+#: Ends of the names of metrics that are shares of 1, and shown in %.
+_SHARES = ("accuracy", "recall")
 _WORDS = {"macs": "MACs", "load": "load time", "first": "first inference"}
 
 
@@ -21,7 +23,7 @@ class Metric:
         name: as in the record.
         text: in words, such as `Latency (local)`.
         unit: of the shown value.
-        factor: from the recorded to the shown value: 100 for accuracies.
+        factor: from the recorded to the shown value: 100 for shares such as accuracies.
     """
 
     name: str
@@ -49,7 +51,7 @@ def metric(name: str, unit: str = "") -> Metric:
     suffix = next((suffix for suffix in _UNITS if base.endswith(suffix)), "")
     words = " ".join(_WORDS.get(word, word) for word in base.removesuffix(suffix).split("_"))
     text = words[:1].upper() + words[1:] + (f" ({device})" if device else "")
-    if base.endswith("accuracy"):
+    if base.endswith(_SHARES):
         return Metric(name, text, "%", 100.0)
     return Metric(name, text, unit or _UNITS.get(suffix, ""), 1.0)
 

@@ -154,7 +154,7 @@ class ToyLanguage(Task):
         seed: of the sequences.
     """
 
-    metrics = (TaskMetric("bits_per_byte", "minimize", "bits"), TaskMetric("recall", "maximize"))
+    metrics = (TaskMetric("bits_per_byte", "minimize"), TaskMetric("recall", "maximize"))
 
     def __init__(self, sequences: int = 256, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)

@@ -165,7 +165,6 @@ def test_only_phases_that_are_named_are_wanted() -> None:
         ({"objectives": ["bits_per_byte", "decode_49_ms.local"]}, "did you mean 'decode_48_ms.local'"),
         ({"objectives": ["accuracy", DECODE]}, "there is no metric 'accuracy'"),
         ({"stopping_risk": 0.01}, "search.stopping_risk ends evaluations .* this task evaluates bits_per_byte and recall"),
-        ({"limits": ["recall >= 50 %"]}, "a limit on recall is a number"),
     ],
 )
 def test_wrong_wishes_are_told_before_training(tmp_path: Path, search: dict[str, Any], message: str) -> None:

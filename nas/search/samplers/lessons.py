@@ -15,6 +15,9 @@ from search_spaces.space import Codes
 
 Values = NDArray[np.float64]
 
+#: Share of the first networks whose values matter in each of several expensive objectives.
+USUAL = 0.75
+
 #: Evaluated networks that the surrogates learn from: the best ones; more take more time and bring nothing measurable.
 LEARNED = 600
 
@@ -53,9 +56,14 @@ class Lessons:
 
 def _goals(problem: Problem, losses: Values, initial: int) -> Values:
     """The worst value of each objective, to be minimised, that matters: its limit. Without one it is the median of
-    the first networks if everything else is cheap, otherwise the worst value of the present front."""
+    the first networks if everything else is cheap. Otherwise the ends of the front matter, which are bad in one
+    objective and good in another: it is the worst value of the present front, which a search that finds the middle of
+    it first makes narrow, or that of `USUAL` of the first networks, whichever is worse."""
     alone = sum(metric.values is None for metric in problem.objectives) == 1
-    goals = np.median(losses[:initial], axis=0) if alone else losses[nondominated(losses)].max(axis=0)
+    goals = np.median(losses[:initial], axis=0)
+    if not alone:
+        front = losses[nondominated(losses)].max(axis=0)
+        goals = np.maximum(front, np.quantile(losses[:initial], USUAL, axis=0))
     names = [metric.name for metric in problem.objectives]
     for limit in problem.goals:
         if limit.metric in names:

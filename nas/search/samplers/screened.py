@@ -39,8 +39,8 @@ class ScreenedSampler(BatchSampler):
     evaluated networks; cheap objectives and limits are computed exactly; a search on these screens thousands of
     candidates; of them the batch is chosen one by one by expected improvement of the hypervolume, each as if those
     before it had the values that are expected of them. Limits on expensive objectives, such as `accuracy >= 0.9`, say which
-    part of the front matters; without them it is what is better than the median of the random networks (all that is
-    no worse than the present front, where several objectives are expensive).
+    part of the front matters; without them it is what is better than the median of the random networks (where several
+    objectives are expensive, all that is no worse than the present front, or better than a quarter of those networks).
 
     Args:
         problem: space, objectives and limits.

@@ -138,3 +138,28 @@ def test_the_labels_have_the_rest(weight: float) -> None:
 def test_impossible_student_losses_raise(name: str, weight: float) -> None:
     with pytest.raises(ValueError, match=r"distillation.* is .*, give"):
         StudentLoss(name, weight)
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+@pytest.mark.parametrize("weight", [0.4, 1.0])
+def test_tokens_that_are_judged_are_samples(name: str, weight: float) -> None:
+    """The gradient of all others is zero, and the loss is that of the judged ones in a matrix."""
+    flat, taught = logits()
+    student, teacher = flat.detach().reshape(8, 5, 5).requires_grad_(), taught.reshape(8, 5, 5)
+    target = torch.randint(5, (8, 5), generator=torch.Generator().manual_seed(1))
+    target[:, :2] = -100
+    target[3] = -100
+    rows = (target != -100).flatten()
+
+    def labels(found: Tensor, wanted: Tensor) -> Tensor:
+        return F.cross_entropy(found.flatten(0, -2), wanted.flatten())
+
+    loss = StudentLoss(name, weight)
+    found = loss(student, teacher, target, labels)
+    expected = loss(flat[rows], taught[rows], target.flatten()[rows], labels)
+    torch.testing.assert_close(found, expected)
+    gradient = slope(found, student)
+    torch.testing.assert_close(gradient.flatten(0, 1), slope(expected, flat))
+    assert (gradient[3] == 0).all()
+    whole = loss(student, teacher, target.clamp(min=0), labels)
+    torch.testing.assert_close(whole, loss(flat, taught, target.clamp(min=0).flatten(), labels))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import nas.training.execution
 from nas.errors import UsageError
-from nas.training.execution import Execution, candidates, fastest
+from nas.training.execution import Execution, candidates, distinct, fastest
 from nas.training.strategies.largest_first import LargestFirst
 from nas.training.strategies.sandwich import Sandwich
 from nas.training.strategy import Step
@@ -135,3 +135,12 @@ def test_only_the_largest_network_is_called_compiled(space: SearchSpace) -> None
 def test_compiling_needs_a_gpu() -> None:
     with pytest.raises(UsageError, match=r"training.compile needs a GPU.*set it to false"):
         candidates(make_config(compile=True, device="cpu"))
+
+
+def test_the_layout_of_images_is_no_question_for_tokens() -> None:
+    everything = [Execution("cpu", bfloat16, last) for bfloat16 in (False, True) for last in (False, True)]
+    tokens = torch.zeros(2, 5, dtype=torch.int64)
+    assert distinct(everything, tokens) == [Execution("cpu", False), Execution("cpu", True)]
+    assert distinct(everything, torch.zeros(2, 3, 4, 4)) == everything
+    (named,) = distinct([Execution("cpu", channels_last=True)], tokens)  # as a configuration names it
+    assert named.place(tokens, tokens)[0] is tokens
