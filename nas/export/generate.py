@@ -58,9 +58,7 @@ class LanguageModel:
         self.tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.graphs = Graphs(*(_loaded(folder / name, threads) for name in ("prefill.onnx", "decode.onnx")))
 
-    def tokens(
-        self, prompt: str, count: int = 200, temperature: float = 0.0, seed: int | None = None
-    ) -> Iterator[int]:
+    def tokens(self, prompt: str, count: int = 200, temperature: float = 0.0, seed: int | None = None) -> Iterator[int]:
         """Numbers of the tokens that follow a prompt.
 
         Args:

@@ -185,7 +185,8 @@ class LanguageVerifier(Verifier):
         test = task.evaluation_batches(metric, "test", BATCH_SIZE)
         self.measured |= {metric: found, f"test_{metric}": figure(task, metric, test, network)}
         yield _equal(f"{said} on validation data", expected, found, FIGURE_TOLERANCE[FLOAT32])
-        some = [(tokens[:SEQUENCES], target[:SEQUENCES]) for tokens, target in batches[:1]]
+        room = self.bundle.manifest["context"]
+        some = [(tokens[:SEQUENCES, :room], target[:SEQUENCES, :room]) for tokens, target in batches[:1]]
         expected, found = figure(task, metric, some, network), figure(task, metric, some, self._all_logits)
         self.measured[f"{metric}_exported"] = found
         yield _equal(

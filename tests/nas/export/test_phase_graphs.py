@@ -133,7 +133,7 @@ def test_sizes_are_fixed(graphs: PhaseGraphs, models: Mapping[str, bytes]) -> No
     free = ran(models["decode"], inputs)
     for name, value in ran(fixed.SerializeToString(), inputs).items():
         np.testing.assert_allclose(value, free[name], rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="'layer3_mixer_state0' has the shape .* and cannot be given"):
+    with pytest.raises(ValueError, match=r"'layer3_mixer_state0' has the shape .* and cannot be given"):
         with_sizes(onnx.load_from_string(models["decode"]), {**shapes, "layer3_mixer_state0": (1, 4, 9)})
 
 
