@@ -173,11 +173,14 @@ class SamplerConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """What is optimised, within which limits, with how many evaluated networks. A limit on what is predicted, such as
+    """What is optimised, within which limits, with how many evaluated networks. Objectives that are evaluated are those
+    of the task: `accuracy` of images; `bits_per_byte` and `recall` of texts. Latency is `latency_ms.DEVICE`; of networks
+    with several phases one of them, such as `prefill_512_ms.DEVICE`, and only phases that are named are measured (memory,
+    load time and energy of the last one). A limit on what is predicted, such as
     latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
     finds the networks that are predicted too favourably.
 
-    With a `stopping_risk` a network is evaluated on part of the validation images first, and on the rest only while it
+    With a `stopping_risk`, which is for images alone, a network is evaluated on part of the validation images first, and on the rest only while it
     can still enter the front; a network that would enter it is stopped at most with that probability.
     The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
     `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what

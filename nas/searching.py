@@ -40,14 +40,19 @@ def check_search(stages: Stages) -> None:
         UsageError: when a key of the configuration is wrong.
         ConnectionError: when the database cannot be reached.
     """
-    _check_racing(stages)
+    _check_evaluation(stages)
     if not stages.searched and stages.config.search.warm_start is not None:
         _source(stages)
 
 
-def _check_racing(stages: Stages) -> None:
+def _check_evaluation(stages: Stages) -> None:
+    """Refuse what is for the accuracy of images alone, where something else is evaluated."""
     names = [metric.name for metric in stages.evaluated]
-    if stages.config.search.stopping_risk is not None and names != [ACCURACY.name]:
+    if names == [ACCURACY.name]:
+        return
+    if stages.config.engine == "ray":
+        raise UsageError("engine: ray evaluates networks on images only; set engine to local for this task")
+    if stages.config.search.stopping_risk is not None:
         raise UsageError(
             f"search.stopping_risk ends evaluations early by which images are classified correctly; this task evaluates "
             f"{' and '.join(names)}: set it to null"
@@ -60,7 +65,7 @@ def make_worker(stages: Stages) -> Worker:
     Raises:
         UsageError: when there is no trained supernet, or the study was made for something else.
     """
-    _check_racing(stages)
+    _check_evaluation(stages)
     config = stages.config.search
     race = None if config.stopping_risk is None else Race(risk=config.stopping_risk)
     # Before a study is made: without a trained supernet there is no search.

@@ -27,7 +27,8 @@ def front(
         bool,
         typer.Option(
             "--bound",
-            help="Add the best accuracy that any network may have that is no worse in the predicted objectives, such as "
+            help="Add the best accuracy (or whatever the one evaluated objective is) that any network may have that is no "
+            "worse in the predicted objectives, such as "
             "latency, under a model in which the choices add up. It is a bound of this model, not of the truth.",
         ),
     ] = False,

@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import search_spaces
-from nas.errors import UsageError
 from nas.memory import keep_freed_memory
 from nas.search.engines import Evaluate
 from nas.search.evaluation import Evaluator
@@ -66,13 +65,8 @@ class SentTask:
 
 
 def ray_evaluation(evaluator: NetworkEvaluator[Any], threads: int | None, race: Race | None) -> RayEvaluation:
-    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1.
-
-    Raises:
-        UsageError: when networks are evaluated on something else than images.
-    """
-    if not isinstance(evaluator, Evaluator):
-        raise UsageError("engine: ray evaluates networks on images only; set engine to local for this task")
+    """Evaluations on a Ray cluster, each with as many CPUs as threads, by default 1; only of image classifiers."""
+    assert isinstance(evaluator, Evaluator), "other tasks are refused before"
     cpus = threads or 1
     return RayEvaluation(Recipe(received, parts(evaluator, cpus, race)), cpus)
 

@@ -164,18 +164,24 @@ def test_only_phases_that_are_named_are_wanted() -> None:
         ({"objectives": ["bits_per_byte", "latency_ms.local"]}, "there is no metric 'latency_ms.local'"),
         ({"objectives": ["bits_per_byte", "decode_49_ms.local"]}, "did you mean 'decode_48_ms.local'"),
         ({"objectives": ["accuracy", DECODE]}, "there is no metric 'accuracy'"),
-        ({"stopping_risk": 0.01}, "search.stopping_risk ends evaluations .* this task evaluates bits_per_byte and recall"),
+        (
+            {"stopping_risk": 0.01},
+            "search.stopping_risk ends evaluations .* this task evaluates bits_per_byte and recall",
+        ),
     ],
 )
 def test_wrong_wishes_are_told_before_training(tmp_path: Path, search: dict[str, Any], message: str) -> None:
+    engine = {} if search else {"engine": "ray"}
     with pytest.raises(UsageError, match=message):
-        nas.run(config(tmp_path, search), task=ToyLanguage())
+        nas.run(config(tmp_path, search, **engine), task=ToyLanguage())
     assert not (tmp_path / "supernet.safetensors").exists()
 
 
 def test_a_vocabulary_that_is_another_one(tmp_path: Path) -> None:
     space = {"name": NAME, "options": {"vocabulary": 13}}
-    with pytest.raises(UsageError, match=r"the data has vocabulary = 12, the space 13; set space.options.vocabulary=12"):
+    with pytest.raises(
+        UsageError, match=r"the data has vocabulary = 12, the space 13; set space.options.vocabulary=12"
+    ):
         nas.run(config(tmp_path, space=space), task=ToyLanguage())
 
 

@@ -15,7 +15,10 @@ from nas.tasks import ImageClassification
 
 
 def test_the_kind_decides(tmp_path: Path) -> None:
-    images, texts = parse({"name": "a", "task": {"validation": 0.2}}), parse({"name": "b", "task": {"kind": "language"}})
+    images, texts = (
+        parse({"name": "a", "task": {"validation": 0.2}}),
+        parse({"name": "b", "task": {"kind": "language"}}),
+    )
     assert isinstance(images.task, TaskConfig)
     assert isinstance(texts.task, LanguageTaskConfig)
     assert isinstance(make_task(images.task, 0), ImageClassification)
@@ -42,7 +45,10 @@ def test_metrics_are_known_without_data() -> None:
         ({"kind": "langauge"}, r"'task' is \{'kind': 'langauge'\}: its kind is 'language' for texts, and is left out"),
         ({"kind": ["language"]}, "its kind is 'language' for texts, and is left out for images"),
         ({"kind": "language", "siz": 3}, "unknown key 'task.siz'; known here: kind, data, vocabulary, "),
-        ({"kind": "language", "recall": {"shares": 0.5}}, r"unknown key 'task.recall.shares' \(did you mean 'share'\?\)"),
+        (
+            {"kind": "language", "recall": {"shares": 0.5}},
+            r"unknown key 'task.recall.shares' \(did you mean 'share'\?\)",
+        ),
         ({"kind": "language", "sequence_length": 1}, "'task.sequence_length' is 1: input should be greater"),
         ({"vocabulary": 100}, "unknown key 'task.vocabulary'; known here: data, size, "),
         (5, "'task' is 5: "),

@@ -136,9 +136,7 @@ def test_page_is_the_same_every_time(run: ReportData, page: str) -> None:
 
 
 def test_page_of_a_search_that_found_nothing(run: ReportData) -> None:
-    empty = Page(
-        html.render(replace(run, evaluations=(), chosen=None, calibrations=(), training=(), subnets={}))
-    )
+    empty = Page(html.render(replace(run, evaluations=(), chosen=None, calibrations=(), training=(), subnets={})))
     assert "No network has been evaluated." in empty.text
     assert "0 evaluations are too few" in empty.text
     lost = tuple(replace(evaluation, feasible=False) for evaluation in run.evaluations[:5])

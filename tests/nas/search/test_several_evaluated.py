@@ -57,7 +57,7 @@ def search(found: Problem, order: tuple[int, ...], n: int) -> Codes:
     return codes
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0)])
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 0)])
 def test_the_front_of_two_evaluated_objectives_is_found(order: tuple[int, ...]) -> None:
     wanted = problem(order)
     allowed = EVERYTHING[wanted.violation(EVERYTHING) <= 0]
@@ -66,9 +66,9 @@ def test_the_front_of_two_evaluated_objectives_is_found(order: tuple[int, ...]) 
     def volume(codes: Codes) -> float:
         return hypervolume(values(codes, order) * wanted.signs, every.max(axis=0))
 
-    codes = search(wanted, order, 80)
+    codes = search(wanted, order, 60)
     assert (wanted.violation(codes) <= 0).all()
-    chance = np.mean([volume(np.random.default_rng(seed).permutation(allowed)[:80]) for seed in range(20)])
+    chance = np.mean([volume(np.random.default_rng(seed).permutation(allowed)[:60]) for seed in range(20)])
     best = volume(allowed)
     assert best - volume(codes) < 0.3 * (best - chance)
 
