@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from search_spaces.tied import untied
+
 OPSET = 20
 
 
-def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits") -> bytes:
+def to_onnx(
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str] = ("logits",),
+    free: Mapping[str, Mapping[int, str]] | None = None,
+) -> bytes:
     """The network as a serialised ONNX model whose batch size is free.
 
     Args:
-        network: static, in evaluation mode.
-        inputs: example inputs by name, in the order of the network's arguments.
-        output: name of the model's output.
-
-    Raises:
-        ValueError: when the network is in training mode.
-        torch.onnx.OnnxExporterError: when torch cannot export it.
-    """
-    # Two examples: with one the exporter would take the batch size for a constant.
-    examples = {name: tensor.repeat(2, *[1] * (tensor.dim() - 1)) for name, tensor in inputs.items()}
-    batch = torch.export.Dim("batch", min=1)
-    content: bytes = exported(network, examples, [output], tuple({0: batch} for _ in examples)).SerializeToString()
-    return content
-
-
-def exported(
-    network: nn.Module, examples: Mapping[str, Tensor], outputs: Sequence[str], dynamic_shapes: tuple[Any, ...]
-) -> onnx.ModelProto:
-    """The network as an ONNX model.
-
-    Args:
-        network: static, in evaluation mode.
-        examples: inputs by name, in the order of the network's arguments; a free size is not to be 1 there, which the
-            exporter would take for a constant.
-        outputs: names of the model's outputs.
-        dynamic_shapes: which sizes are free, as `torch.export.export` takes them.
+        network: static, in evaluation mode; its arguments have names, or are any number of tensors.
+        inputs: example inputs by name, in the order of the network's arguments; those whose size is free have a size
+            of 2 or more there.
+        outputs: names of the model's first outputs; others get names from torch.
+        free: for inputs with other free sizes than the batch, the axis of each and a name for it; sizes of one name are
+            equal.
 
     Raises:
         ValueError: when the network is in training mode.
@@ -52,23 +39,37 @@ def exported(
     """
     if network.training:
         raise ValueError("a network is exported in evaluation mode; call eval() on it first")
-    with _quiet():
+    # Two examples: with one the exporter would take the batch size for a constant.
+    examples = tuple(tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in inputs.values())
+    names = {name for axes in (free or {}).values() for name in axes.values()}
+    sizes = {name: torch.export.Dim(name, min=1) for name in sorted(names)}
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple(
+        {0: batch, **{axis: sizes[size] for axis, size in (free or {}).get(name, {}).items()}} for name in inputs
+    )
+    with _quiet(), untied(network):
         program = torch.onnx.export(
             network,
-            tuple(examples.values()),
+            examples,
             dynamo=True,
-            input_names=list(examples),
+            input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=dynamic_shapes,
+            dynamic_shapes=(shapes,) if _takes_any_number(network) else shapes,
             opset_version=OPSET,
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    model: onnx.ModelProto = program.model_proto
+    model = program.model_proto
     _strip_notes(model)
-    return model
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _takes_any_number(network: nn.Module) -> bool:
+    """Whether the network's arguments are `*inputs`, whose shapes torch wants as one entry."""
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(network.forward).parameters.values())
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import UsageError
-from nas.export.onnx_model import exported
+from nas.export.onnx_model import to_onnx
 from search_spaces import Architecture, SearchSpace
 from search_spaces.phases import PhaseNetwork
-from search_spaces.tied import with_shared_parameters
 from search_spaces.workload import Shape
 
 PREFILL, DECODE = "prefill", "decode"
@@ -60,7 +59,6 @@ class PhaseGraphs:
 
     def __init__(self, space: SearchSpace, architecture: Architecture, network: nn.Module) -> None:
         phases = {name: first for name, (first, *_) in phases_of(space).items()}
-        network = with_shared_parameters(network)
         self._space, self._architecture = space, architecture
         self._variants = {name: space.variants(architecture, phase) for name, phase in phases.items()}
         self._networks = {name: PhaseNetwork(network, variants) for name, variants in self._variants.items()}
@@ -84,18 +82,14 @@ class PhaseGraphs:
 
     def _export_prefill(self) -> onnx.ModelProto:
         name = self._space.input_name
-        tokens = torch.zeros(2, TRACED_TOKENS, dtype=torch.int64)
-        free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("tokens", min=1)}
-        return exported(self.network(PREFILL), {name: tokens}, self.outputs, ((free,),))
+        examples = {name: torch.zeros(1, TRACED_TOKENS, dtype=torch.int64)}
+        return onnx.load_from_string(to_onnx(self.network(PREFILL), examples, self.outputs, {name: {1: "tokens"}}))
 
     def _export_decode(self) -> onnx.ModelProto:
-        batch = torch.export.Dim("batch", min=1)
-        examples = {self._space.input_name: torch.zeros(2, *self._token[1:], dtype=torch.int64)}
-        free: list[dict[int, Any]] = [{0: batch}]
+        examples = {self._space.input_name: torch.zeros(self._token, dtype=torch.int64)}
         for name, shape in self._state_shapes.items():
-            examples[name] = torch.zeros(2, *shape[1:])
-            free.append({0: batch, **dict.fromkeys(self.free[name], torch.export.Dim.DYNAMIC)})
-        return exported(self.network(DECODE), examples, self.outputs, (tuple(free),))
+            examples[name] = torch.zeros([max(2, size) if axis in self.free[name] else size for axis, size in enumerate(shape)])
+        return onnx.load_from_string(to_onnx(self.network(DECODE), examples, self.outputs, self.free))
 
     @property
     def outputs(self) -> list[str]:
