@@ -98,7 +98,7 @@ def run(config: RunConfig, reporter: Reporter | None = None, task: Task | None =
         _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
         check_search(stages)
         if is_exportable(stages.task):
-            kind_of(stages.task).check(stages, stages.config.export.finetune)
+            kind_of(stages.task).check(stages, stages.config.export)
         stages.calibrate()
         _ = stages.objectives
         stages.check_limits()
@@ -170,20 +170,24 @@ def export(
     maximize: str | None = None,
     minimize: str | None = None,
     finetune: float | None = None,
+    weights: Literal["float32", "int8"] | None = None,
 ) -> Bundle:
     """Choose a network as `choose` does and write its bundle to `path`.
 
     Args:
         finetune: epochs of further training; by default those of the configuration.
+        weights: precision of the weights of a language model; by default that of the configuration.
 
     Raises:
         UsageError: also when `finetune` is not above 0.
     """
-    settings = finetuning(stages.config.export.finetune, finetune)
-    kind_of(stages.task).check(stages, settings)
+    configured = stages.config.export
+    changes = {"finetune": finetuning(configured.finetune, finetune), "weights": weights or configured.weights}
+    wanted = configured.model_copy(update=changes)
+    kind_of(stages.task).check(stages, wanted)
     chosen, limits = choose(stages, where, maximize, minimize)
     stages.reporter.say(f"export network {chosen.number} to {path}")
-    return deliver(stages, chosen, limits, path, settings)
+    return deliver(stages, chosen, limits, path, wanted)
 
 
 def _export_chosen(stages: Stages) -> Bundle:

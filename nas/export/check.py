@@ -68,7 +68,7 @@ class Verification:
     def on_test(self) -> dict[str, str]:
         """The metrics of the task on test data by what people call them."""
         return {
-            f"{name} on test {data}": text.format(self.measured[f"test_{name}"])
+            f"{name.replace('_', ' ')} on test {data}": text.format(self.measured[f"test_{name}"])
             for name, (data, text) in _TESTED.items()
             if f"test_{name}" in self.measured
         }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 from latency_predictors import Calibration
 from latency_predictors.fit import Fit
@@ -16,9 +19,28 @@ from search_spaces.space import Codes
 REFERENCES = 3
 
 
-def facts(stages: Stages, chosen: Evaluation, limits: list[str], tuned: FineTuned | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Exported:
+    """A network that is ready for use.
+
+    Attributes:
+        network: in evaluation mode.
+        chosen: with its metrics.
+        limits: that it keeps.
+        weights: the precision in which they are kept, see `nas.export.weights`.
+        tuned: what fine-tuning gave, where it was fine-tuned.
+    """
+
+    network: nn.Module
+    chosen: Evaluation
+    limits: list[str]
+    weights: str
+    tuned: FineTuned | None = None
+
+
+def facts(stages: Stages, exported: Exported) -> dict[str, Any]:
     """Where a network comes from, what it was judged to be, and what was predicted of it."""
-    space, config = stages.space, stages.config
+    space, config, chosen, tuned = stages.space, stages.config, exported.chosen, exported.tuned
     codes = space.codes([chosen.architecture])
     devices = {name: _device(stages, name, codes) for name in config.devices}
     return {
@@ -32,7 +54,7 @@ def facts(stages: Stages, chosen: Evaluation, limits: list[str], tuned: FineTune
         "seed": config.seed,
         "data_fingerprint": stages.task.fingerprint,
         "metrics": dict(chosen.metrics),
-        "limits": limits,
+        "limits": exported.limits,
         "devices": {name: known for name, known in devices.items() if known},
     }
 

@@ -8,19 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
-
-from nas.config import FinetuneConfig
+from nas.config import ExportConfig
 from nas.errors import UsageError
 from nas.export.bundle import LANGUAGE, Bundle
-from nas.export.facts import facts
-from nas.export.finetuning import FineTuned
+from nas.export.facts import Exported, facts
 from nas.export.image_bundle import write_bundle
 from nas.export.language_bundle import write_language_bundle
 from nas.export.onnx_model import to_onnx
 from nas.export.phase_graphs import PhaseGraphs, phases_of
 from nas.export.weights import FLOAT32, quantized
-from nas.search.worker import Evaluation
 from nas.stages import Stages
 from nas.tasks import ImageClassification, Task
 from nas.tasks.language_modelling import LanguageModelling
@@ -30,7 +26,7 @@ class ExportKind(ABC):
     """What differs between networks for different tasks."""
 
     @abstractmethod
-    def check(self, stages: Stages, settings: FinetuneConfig | None) -> None:
+    def check(self, stages: Stages, wanted: ExportConfig) -> None:
         """Refuse what cannot be done with such networks.
 
         Raises:
@@ -38,76 +34,52 @@ class ExportKind(ABC):
         """
 
     @abstractmethod
-    def write(
-        self,
-        stages: Stages,
-        network: nn.Module,
-        chosen: Evaluation,
-        limits: list[str],
-        path: Path,
-        tuned: FineTuned | None,
-    ) -> Bundle:
-        """Write the bundle of a network in evaluation mode, with the metrics of `chosen`."""
+    def write(self, stages: Stages, exported: Exported, path: Path) -> Bundle:
+        """Write the bundle of a network."""
 
 
 class _Images(ExportKind):
-    def check(self, stages: Stages, settings: FinetuneConfig | None) -> None:
-        if stages.config.export.weights != FLOAT32:
+    def check(self, stages: Stages, wanted: ExportConfig) -> None:
+        if wanted.weights != FLOAT32:
             raise UsageError("export.weights is for language models; leave it out for networks that read images")
 
-    def write(
-        self,
-        stages: Stages,
-        network: nn.Module,
-        chosen: Evaluation,
-        limits: list[str],
-        path: Path,
-        tuned: FineTuned | None,
-    ) -> Bundle:
-        task = stages.images
-        inputs = stages.supernet.example_inputs(chosen.architecture)
+    def write(self, stages: Stages, exported: Exported, path: Path) -> Bundle:
+        task, network, architecture = stages.images, exported.network, exported.chosen.architecture
+        inputs = stages.supernet.example_inputs(architecture)
         name, example = next(iter(inputs.items()))
         manifest = {
-            **facts(stages, chosen, limits, tuned),
+            **facts(stages, exported),
             "input": {"name": name, "shape": list(example.shape), "mean": list(task.mean), "std": list(task.std)},
             "classes": list(task.classes),
-            "weights_mb": stages.space.workload(chosen.architecture).costs()["weight_bytes"] / 1e6,
+            "weights_mb": stages.space.workload(architecture).costs()["weight_bytes"] / 1e6,
         }
-        return write_bundle(path, to_onnx(network, inputs), network, chosen.architecture, manifest)
+        return write_bundle(path, to_onnx(network, inputs), network, architecture, manifest)
 
 
 class _Language(ExportKind):
-    def check(self, stages: Stages, settings: FinetuneConfig | None) -> None:
+    def check(self, stages: Stages, wanted: ExportConfig) -> None:
         phases_of(stages.space)
-        if settings is not None and settings.epochs:
+        if wanted.finetune.epochs:
             raise UsageError("language models are not fine-tuned before the export; leave out export.finetune")
 
-    def write(
-        self,
-        stages: Stages,
-        network: nn.Module,
-        chosen: Evaluation,
-        limits: list[str],
-        path: Path,
-        tuned: FineTuned | None,
-    ) -> Bundle:
-        task, weights = stages.task, stages.config.export.weights
+    def write(self, stages: Stages, exported: Exported, path: Path) -> Bundle:
+        task, network, architecture = stages.task, exported.network, exported.chosen.architecture
         assert isinstance(task, LanguageModelling)
-        graphs = PhaseGraphs(stages.space, chosen.architecture, network)
+        graphs = PhaseGraphs(stages.space, architecture, network)
         manifest = {
             "kind": LANGUAGE,
-            **facts(stages, chosen, limits, tuned),
+            **facts(stages, exported),
             "vocabulary": len(task.tokenizer),
             "sequence_length": task.sequence_length,
             "end": task.tokenizer.end,
             "prompt": graphs.longest_prompt,
             "context": graphs.capacity,
             "states": list(graphs.states),
-            "weights": weights,
+            "weights": exported.weights,
             "weights_mb": sum(4 * tensor.numel() for tensor in network.state_dict().values()) / 1e6,
         }
-        models = quantized(graphs.export(), weights)
-        return write_language_bundle(path, models, task.tokenizer.to_json(), network, chosen.architecture, manifest)
+        models = quantized(graphs.export(), exported.weights)
+        return write_language_bundle(path, models, task.tokenizer.to_json(), network, architecture, manifest)
 
 
 _KINDS: Mapping[type[Any], ExportKind] = MappingProxyType(

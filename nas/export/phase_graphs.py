@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import onnx
 import torch
@@ -88,7 +87,9 @@ class PhaseGraphs:
     def _export_decode(self) -> onnx.ModelProto:
         examples = {self._space.input_name: torch.zeros(self._token, dtype=torch.int64)}
         for name, shape in self._state_shapes.items():
-            examples[name] = torch.zeros([max(2, size) if axis in self.free[name] else size for axis, size in enumerate(shape)])
+            examples[name] = torch.zeros(
+                [max(2, size) if axis in self.free[name] else size for axis, size in enumerate(shape)]
+            )
         return onnx.load_from_string(to_onnx(self.network(DECODE), examples, self.outputs, self.free))
 
     @property
@@ -115,10 +116,13 @@ class PhaseGraphs:
         return min(found) - before if found else None
 
     def _free(self) -> dict[str, dict[int, str]]:
-        """By what prompts of two lengths leave: a state of fixed size has the same shape after both."""
+        """By what prompts of two lengths leave: a state of fixed size has the same shape after both. Free sizes of one
+        slot are taken to be equal, which torch checks."""
         short, long = (self._left(tokens) for tokens in (1, self._tokens))
         return {
-            name: {axis: f"{name}_{axis}" for axis in range(1, one.dim()) if one.shape[axis] != other.shape[axis]}
+            name: {
+                axis: f"{_slot(name)}_tokens" for axis in range(1, one.dim()) if one.shape[axis] != other.shape[axis]
+            }
             for name, one, other in zip(self.states, short, long, strict=True)
         }
 
@@ -126,3 +130,7 @@ class PhaseGraphs:
         with torch.inference_mode():
             outputs = self.network(PREFILL)(torch.zeros(1, tokens, dtype=torch.int64))
         return outputs[1:] if isinstance(outputs, tuple) else ()
+
+
+def _slot(state: str) -> str:
+    return state.rpartition("_state")[0]

@@ -89,7 +89,7 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     if verification:
         for name, text in verification.on_test.items():
             metric, _, data = name.partition(" on ")
-            facts[f"{metric.replace('_', ' ')} of the chosen network on {data}"] = text
+            facts[f"{metric} of the chosen network on {data}"] = text
         facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
     for target, calibration in stages.calibrations.items():
         mark = calibration.fingerprint

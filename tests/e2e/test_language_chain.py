@@ -22,7 +22,7 @@ from nas.export.bundle import README, Bundle, write_files
 from nas.export.check import Check
 from nas.export.language_verification import LanguageVerifier
 from nas.export.verification import Verification
-from nas.pipeline import Result, existing_stages, export
+from nas.pipeline import Result
 
 CONFIG = Path(__file__).with_name("tiny_language.yaml")
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "naïve", "dogs", "run", "to", "their", "house", "東京")
@@ -167,10 +167,7 @@ def test_a_finished_run_is_not_done_again(result: Result, monkeypatch: pytest.Mo
 
 def test_eight_bit_weights(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NASMYTH_DATA", str(result.path.parent))
-    stages = existing_stages(result.path)
-    wanted = stages.config.export.model_copy(update={"weights": "int8"})
-    stages.config = stages.config.model_copy(update={"export": wanted})
-    bundle = export(stages, tmp_path / "small")
+    bundle = nas.export(result.path, tmp_path / "small", weights="int8")
     assert bundle.manifest["weights"] == "int8"
     assert bundle.size_mb < result.bundle.size_mb
     assert not failed(bundle)
