@@ -37,7 +37,7 @@ from nas.targets import Target
 from nas.task_kinds import load_task as load_task
 from nas.task_kinds import make_task, task_metrics
 from nas.tasks import ImageClassification, Task
-from nas.training.execution import candidates
+from nas.training.execution import candidates, computes_bfloat16
 from nas.training.launch import train_in_processes
 from nas.training.log import EpochLog, write_log
 from nas.training.loop import Trainer, total_steps
@@ -317,7 +317,12 @@ class Stages:
             return
         training = self.config.training
         planned_strategy(training, self.space, 1)
-        candidates(training)
+        device = candidates(training)[0].device
+        if training.precision == "bfloat16" and not computes_bfloat16(device):
+            self.reporter.say(
+                "warning: this processor has no arithmetic for bfloat16 and will take many times as long; set "
+                "training.precision=auto, or float32"
+            )
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()

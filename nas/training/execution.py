@@ -89,7 +89,9 @@ def candidates(config: TrainingConfig) -> list[Execution]:
             "training.compile needs a GPU: on a CPU it takes minutes before the first step; set it to false"
         )
     device = "cuda" if cuda and config.device != "cpu" else "cpu"
-    precisions = [config.precision == "bfloat16"] if config.precision != "auto" else [False, True]
+    precisions = [config.precision == "bfloat16"]
+    if config.precision == "auto" and computes_bfloat16(device):
+        precisions.append(True)
     layouts = [config.channels_last] if config.channels_last != "auto" else [False, True]
     return [Execution(device, bfloat16, channels_last) for bfloat16, channels_last in product(precisions, layouts)]
 
@@ -99,6 +101,11 @@ def distinct(options: list[Execution], inputs: Tensor) -> list[Execution]:
     if inputs.dim() == 4:
         return options
     return [option for option in options if not option.channels_last] or options
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is worth a trial: processors without AVX512 imitate it, at many times the cost."""
+    return device == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def fastest(options: list[Execution], step: Callable[[Execution], None], repeats: int = 2) -> Execution:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.training.distillation import StudentLoss
-from nas.training.paths import UniformPaths
+from nas.training.paths import HomogeneousPaths, UniformPaths
 from nas.training.strategy import Step, Strategy
 from search_spaces import Architecture
 from search_spaces.space import Codes
@@ -22,6 +22,9 @@ class Sandwich(Strategy[Supernet]):
         random_paths: how many sampled networks each step trains.
         distillation: `soft` targets, or `alpha` for AlphaNet's clipped divergence.
         distillation_weight: share of the distillation in the loss of the smaller networks; the labels have the rest.
+        homogeneous_share: of the sampled networks whose layers are alike, see `HomogeneousPaths`.
+        balance: whether the loss of each smaller network is scaled to that of the largest one, so that the worst networks
+            do not have the largest gradients (AmoebaLLM, Fu et al., NeurIPS 2024).
 
     Raises:
         ValueError: when an option is out of its range.
@@ -32,11 +35,14 @@ class Sandwich(Strategy[Supernet]):
         random_paths: int = 1,
         distillation: str = "soft",
         distillation_weight: float = 1.0,
+        homogeneous_share: float = 0.0,
+        balance: bool = False,
     ) -> None:
         if random_paths < 0:
             raise ValueError(f"random_paths is {random_paths}, give 0 or more")
         self.random_paths, self.student_loss = random_paths, StudentLoss(distillation, distillation_weight)
-        self.sampler = UniformPaths()
+        self.sampler: UniformPaths = HomogeneousPaths(homogeneous_share)
+        self.balance = balance
         self._drawn: Codes | None = None
 
     def step(self, network: Supernet, inputs: Tensor, target: Tensor, step: Step) -> dict[str, float]:
@@ -47,20 +53,21 @@ class Sandwich(Strategy[Supernet]):
         largest.backward()
         teacher = teacher.detach()
         codes = self.sampler.sample(space, self.random_paths, step.rng)
+        students = {"smallest": space.smallest()}
+        students |= {f"random{i + 1}": path for i, path in enumerate(space.architectures(codes))}
         losses = {"largest": largest.item()}
-        losses["smallest"] = self._student(network, space.smallest(), inputs, target, teacher, step)
-        found = [self._student(network, path, inputs, target, teacher, step) for path in space.architectures(codes)]
+        for name, path in students.items():
+            loss = self._student(network, path, inputs, target, teacher, step)
+            losses[name] = loss.item()
+            (loss * (losses["largest"] / losses[name]) if self.balance else loss).backward()
         self._drawn = codes
-        return losses | {f"random{i + 1}": value for i, value in enumerate(found)}
+        return losses
 
     def _student(
         self, network: Supernet, path: Architecture, inputs: Tensor, target: Tensor, teacher: Tensor, step: Step
-    ) -> float:
+    ) -> Tensor:
         network.activate(path)
-        logits = network(inputs)
-        loss = self.student_loss(logits, teacher, target, step.loss)
-        loss.backward()
-        return float(loss.item())
+        return self.student_loss(network(inputs), teacher, target, step.loss)
 
     def observe(self, network: Supernet, losses: Mapping[str, float]) -> None:
         if self._drawn is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nas.training.paths import HomogeneousPaths
 from nas.training.strategy import Step, Strategy
 from search_spaces.supernet import Supernet
 
@@ -13,19 +14,21 @@ class SinglePath(Strategy[Supernet]):
 
     Args:
         random_paths: how many networks each step trains.
+        homogeneous_share: of the networks whose layers are alike, see `HomogeneousPaths`.
 
     Raises:
-        ValueError: when there would be none.
+        ValueError: when there would be none, or the share is none.
     """
 
-    def __init__(self, random_paths: int = 1) -> None:
+    def __init__(self, random_paths: int = 1, homogeneous_share: float = 0.0) -> None:
         if random_paths < 1:
             raise ValueError(f"random_paths is {random_paths}, give 1 or more")
         self.random_paths = random_paths
+        self.sampler = HomogeneousPaths(homogeneous_share)
 
     def step(self, network: Supernet, inputs: Tensor, target: Tensor, step: Step) -> dict[str, float]:
         losses = {}
-        codes = network.space.random_codes(self.random_paths, step.rng)
+        codes = self.sampler.sample(network.space, self.random_paths, step.rng)
         for i, path in enumerate(network.space.architectures(codes)):
             network.activate(path)
             loss = step.loss(network(inputs), target)

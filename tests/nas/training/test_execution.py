@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 
 import nas.training.execution
 from nas.errors import UsageError
-from nas.training.execution import Execution, candidates, distinct, fastest
+from nas.training.execution import Execution, candidates, computes_bfloat16, distinct, fastest
 from nas.training.strategies.largest_first import LargestFirst
 from nas.training.strategies.sandwich import Sandwich
 from nas.training.strategy import Step
@@ -71,6 +74,7 @@ def test_auto_leaves_a_property_open(monkeypatch: pytest.MonkeyPatch) -> None:
         return set(candidates(make_config(**config)))
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(nas.training.execution, "computes_bfloat16", lambda device: True)
     every = {Execution("cpu", bfloat16, last) for bfloat16 in (False, True) for last in (False, True)}
     assert found(device="auto", precision="auto", channels_last="auto") == every
     assert found(precision="bfloat16", channels_last="auto") == {option for option in every if option.bfloat16}
@@ -78,6 +82,17 @@ def test_auto_leaves_a_property_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert found(device="auto") == found(device="cuda") == {Execution("cuda")}
     assert found(device="cpu") == {Execution("cpu")}
+    monkeypatch.setattr(nas.training.execution, "computes_bfloat16", lambda device: False)
+    assert found(device="cpu", precision="auto", channels_last=True) == {Execution("cpu", False, True)}
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.platform != "linux", reason="reads the flags of /proc/cpuinfo"
+)
+def test_bfloat16_is_computed_where_the_processor_says_so() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert computes_bfloat16("cpu") == ("avx512bw" in flags)
+    assert computes_bfloat16("cuda")
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def add_gradients(total: dict[str, Tensor], network: nn.Sequential) -> None:
 
 
 def by_hand(
-    supernet: Supernet, paths: list[Architecture], images: Tensor, target: Tensor, smoothing: float
+    supernet: Supernet, paths: list[Architecture], images: Tensor, target: Tensor, smoothing: float, balance: bool
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Gradients in the shape of the supernet's parameters, and the losses, of plain static networks."""
     total = {name: torch.zeros_like(parameter) for name, parameter in supernet.named_parameters()}
@@ -60,26 +60,28 @@ def by_hand(
     teacher = logits.detach().softmax(1)
     for network in others:
         distillation = -(teacher * network(images).log_softmax(1)).sum(1).mean()
-        distillation.backward()
-        add_gradients(total, network)
         losses.append(distillation.item())
+        (distillation * (losses[0] / losses[-1]) if balance else distillation).backward()
+        add_gradients(total, network)
     return total, losses
 
 
-@pytest.mark.parametrize(("random_paths", "smoothing"), [(0, 0.0), (1, 0.1), (3, 0.0)])
+@pytest.mark.parametrize(
+    ("random_paths", "smoothing", "balance"), [(0, 0.0, False), (1, 0.1, False), (3, 0.0, False), (2, 0.0, True)]
+)
 def test_gradients_are_the_sum_by_hand(
-    prefixes: SearchSpace, batch: tuple[Tensor, Tensor], random_paths: int, smoothing: float
+    prefixes: SearchSpace, batch: tuple[Tensor, Tensor], random_paths: int, smoothing: float, balance: bool
 ) -> None:
     torch.manual_seed(0)
     supernet = prefixes.build_supernet().train()
     drawn = prefixes.architectures(prefixes.random_codes(random_paths, np.random.default_rng(7)))
     paths = [prefixes.largest(), prefixes.smallest(), *drawn]
-    expected, losses = by_hand(supernet, paths, *batch, smoothing)
+    expected, losses = by_hand(supernet, paths, *batch, smoothing, balance)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
-    found = Sandwich(random_paths).step(supernet, *batch, Step(0, 1, np.random.default_rng(7), loss))
+    found = Sandwich(random_paths, balance=balance).step(supernet, *batch, Step(0, 1, np.random.default_rng(7), loss))
     names = ["largest", "smallest", *(f"random{i + 1}" for i in range(random_paths))]
     assert list(found) == names
     np.testing.assert_allclose(list(found.values()), losses, rtol=1e-5)

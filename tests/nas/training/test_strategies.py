@@ -32,8 +32,8 @@ from search_spaces.supernet import Supernet
 
 TRIED: list[tuple[str, dict[str, Any], int]] = [  # names, options, steps of the largest network alone
     ("sandwich", {"distillation": "alpha", "distillation_weight": 0.5}, 0),
-    ("sandwich", {}, 3),
-    ("single_path", {"random_paths": 2}, 0),
+    ("sandwich", {"homogeneous_share": 0.5, "balance": True}, 3),
+    ("single_path", {"random_paths": 2, "homogeneous_share": 0.5}, 0),
     ("attentive", {"mode": "worst"}, 0),
     ("progressive_shrinking", {}, 0),
     ("progressive_shrinking", {"order": [["nothing"], ["*_width"]], "shares": [3, 0, 7], "distillation": "alpha"}, 0),
@@ -45,7 +45,7 @@ TRIED: list[tuple[str, dict[str, Any], int]] = [  # names, options, steps of the
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "sandwich": [{"random_paths": -1}, {"distillation": "hard"}, {"distillation_weight": 1.5}, {"random_paths": "a"}],
-    "single_path": [{"random_paths": 0}],
+    "single_path": [{"random_paths": 0}, {"homogeneous_share": 1.5}],
     "attentive": [{"mode": "good"}, {"candidates": 0}, {"candidates": 1_000}, {"distillation_weight": -0.1}],
     "proxylessnas": [{"penalty": "huge"}, {"reference": 0.0}, {"warmup_share": 1.1}, {"learning_rate": 0.0}],
     "fbnet": [{"penalty": "huge"}, {"alpha": -1.0}, {"architecture_share": 0.6}, {"warmup_share": -0.1}],

@@ -1,0 +1,1 @@
+"""Hybrid small language models on books: the whole chain, and its networks against baselines trained alone."""
