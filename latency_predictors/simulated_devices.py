@@ -46,7 +46,7 @@ CLASSES = {
         "softmax",
     ),
     "pooling": ("mean", "sum", "cumsum", "average_pool", "max_pool"),
-    "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample", "expand"),
+    "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample", "expand", "tril"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}
 

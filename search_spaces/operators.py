@@ -160,6 +160,12 @@ def swap(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
     transpose(record, (source, order), output)
 
 
+def tril(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+    if output.dim() < 3:
+        raise UnknownOperator("the lower triangle of a matrix without a batch is not supported")
+    record.append("tril", args[:1], output, (("diagonal", int(args[1]) if len(args) > 1 else 0),))
+
+
 def expand(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
     if output.numel() == args[0].numel():
         record.view(args[0], output)
@@ -330,6 +336,7 @@ HANDLERS: Mapping[Any, Callable[[Recording, tuple[Any, ...], Any], None]] = {
     aten.permute.default: transpose,
     aten.transpose.int: swap,
     aten.expand.default: expand,
+    aten.tril.default: tril,
     aten.bmm.default: matmul,
     aten._softmax.default: softmax,
     aten.embedding.default: gather,

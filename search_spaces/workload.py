@@ -31,8 +31,9 @@ class Op:
 
     Attributes:
         kind: what it computes: `conv`, `conv_transpose`, `linear`, `relu`, `hardswish`, `hardsigmoid`, `clip`, `sigmoid`,
-            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `rsub` (a number minus its input),
-            `mul`, `div`, `zero` (zeros of the shape of its input), `mean`, `sum`, `cumsum`, `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `rms_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, one
+            `silu`, `gelu`, `exp`, `softplus`, `sqrt`, `pow`, `add`, `sub`, `rsub` (a number minus its input), `mul`, `div`,
+            `zero` (zeros of the shape of its input), `mean`, `sum`, `cumsum`, `tril` (lower triangles, zeros above),
+            `average_pool`, `max_pool`, `batch_norm`, `layer_norm`, `rms_norm`, `group_norm`, `softmax`, `matmul` (of stacks of matrices, one
             of which may be a constant: the second unless an attribute says that it comes first), `gather` (rows of a table by their numbers, which are its input),
             `concat` (those of its operands that are constants stand in the places that its attribute names), `select`
             (one entry of a dimension), `slice`, `pad` (height and width, with zeros), `upsample` (nearest pixel, whole factors),

@@ -324,12 +324,17 @@ def _plain(function: Function) -> Callable[[_Node], Function]:
     return lambda _: function
 
 
+def _triangle(node: _Node) -> Function:
+    diagonal, function = node.constant(1), torch.triu if node.attributes.get("upper", 1) else torch.tril
+    return lambda x: function(x, 0 if diagonal is None else int(diagonal))
+
+
 def _identity(x: Tensor) -> Tensor:
     return x
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "CumSum", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Slice", "Unsqueeze"}
+_CONFIGURED = {"Clip", "CumSum", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Slice", "Trilu", "Unsqueeze"}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -371,6 +376,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Sqrt": _plain(torch.sqrt),
     "Sub": _plain(torch.sub),
     "Transpose": _transpose,
+    "Trilu": _triangle,
     "Unsqueeze": _unsqueeze,
     "Where": _plain(torch.where),
 }

@@ -319,6 +319,10 @@ def _reshape(graph: _Graph, op: Op) -> None:
     graph.node(op, "Reshape", graph.sizes(graph.batched(op.output_shape)))
 
 
+def _tril(graph: _Graph, op: Op) -> None:
+    graph.node(op, "Trilu", graph.constant(np.array(dict(op.attributes)["diagonal"], np.int64)), upper=0)
+
+
 def _expand(graph: _Graph, op: Op) -> None:
     graph.node(op, "Expand", graph.sizes(graph.batched(op.output_shape)))
 
@@ -364,6 +368,7 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "expand": _expand,
+    "tril": _tril,
     "slice": _slice,
     "pad": _pad,
     "exp": _plain("Exp"),

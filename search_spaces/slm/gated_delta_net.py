@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from search_spaces.layers import Layers
 from search_spaces.slm.delta_net import DeltaNet
-from search_spaces.slm.linear_mixer import Attending, head_sizes, heads_of, initialise_decays, together
+from search_spaces.slm.linear_mixer import Attending, fading, head_sizes, heads_of, initialise_decays, together
 
 
 class GatedDeltaNet(DeltaNet):
@@ -45,7 +44,7 @@ class GatedDeltaNet(DeltaNet):
 
     def read(self, x: Tensor, convolved: tuple[Tensor, ...]) -> Attending:
         steps = heads_of(F.softplus(self.pace(x).float() + self.pace_bias()), self.heads)
-        return super().read(x, convolved)._replace(decay=steps * (torch.exp(self.log_decay()) * -1)[:, None, None])
+        return super().read(x, convolved)._replace(decay=fading(steps, self.log_decay()))
 
     def write(self, x: Tensor, convolved: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
         gate = F.silu(heads_of(self.gate(x), self.heads))

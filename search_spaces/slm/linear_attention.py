@@ -135,7 +135,7 @@ def _in_chunks(
     else:
         beta = _split(beta, fading.size)
         read = k * beta
-        lower = fading.scores(read, k) * torch.ones(fading.size, fading.size, dtype=v.dtype, device=v.device).tril(-1)
+        lower = fading.scores(read, k).tril(-1)
         right = torch.cat([v * beta, fading.from_start(read)], dim=-1)
         solved = form.solve(_wide(lower), _wide(right))
         values, readings = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
@@ -148,7 +148,9 @@ def _in_chunks(
 def _split(x: Tensor, size: int) -> Tensor:
     """In chunks of `size` tokens, the last one filled up with zeros; shape (n, heads, chunks, size, features)."""
     chunks = (x.shape[2] + size - 1) // size
-    return F.pad(x, (0, 0, 0, chunks * size - x.shape[2])).unflatten(2, (chunks, size))
+    padded: Tensor = F.pad(x, (0, 0, 0, chunks * size - x.shape[2]))
+    result: Tensor = padded.unflatten(2, (chunks, size))
+    return result
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ class _Fading:
         self.between = self._between()
 
     def _between(self) -> Tensor:
-        return torch.exp(self.log - self.log.transpose(-1, -2) + _causal(self.size, self.log))
+        return _factors(self.log - self.log.transpose(-1, -2))
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Products of every query with the keys before it and its own, faded; shape (n, heads, chunks, size, size)."""
@@ -200,12 +202,16 @@ class _Fading:
         """States after 0, 1, 2, ... chunks of what each chunk adds to the state, the first one being what there was
         before; shape (n, heads, chunks + 1, K, V)."""
         log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2)
-        between = torch.exp(log - log.transpose(-1, -2) + _causal(log.shape[2], log))
-        return _wide(between @ added.flatten(3)).unflatten(3, added.shape[3:])
+        between = _factors(log - log.transpose(-1, -2))
+        result: Tensor = _wide(between @ added.flatten(3)).unflatten(3, added.shape[3:])
+        return result
 
 
 class _Unfading(_Fading):
     """No decay: what multiplies by 1 is left out."""
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return (q @ k.transpose(-1, -2)).tril()
 
     def from_start(self, q: Tensor) -> Tensor:
         return q
@@ -223,15 +229,15 @@ class _FadingPerKey(_Fading):
     size = CHUNK_PER_KEY
 
     def _between(self) -> Tensor:
-        difference = self.log.unsqueeze(-2) - self.log.unsqueeze(-3)
-        return torch.exp(difference + _causal(self.size, self.log).unsqueeze(-1))
+        later = torch.full((self.size, self.size), -torch.inf, dtype=self.log.dtype, device=self.log.device).triu(1)
+        return torch.exp(self.log.unsqueeze(-2) - self.log.unsqueeze(-3) + later.unsqueeze(-1))
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         return ((k.unsqueeze(-3) * self.between) @ q.unsqueeze(-1)).squeeze(-1)
 
     def sums(self, added: Tensor) -> Tensor:
         log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)
-        between = torch.exp(log.unsqueeze(-1) - log.unsqueeze(-2) + _causal(log.shape[3], log))
+        between = _factors(log.unsqueeze(-1) - log.unsqueeze(-2))
         return _wide(between @ added.transpose(2, 3)).transpose(2, 3)
 
 
@@ -241,27 +247,27 @@ def _fading(decay: Tensor | None, like: Tensor) -> _Fading:
     return _Fading(decay) if decay.shape[-1] == 1 else _FadingPerKey(decay)
 
 
-def _causal(size: int, like: Tensor) -> Tensor:
-    """0 where the column is the row or before it, minus infinity elsewhere: it is added before the exponential, which
-    would overflow there."""
-    return torch.full((size, size), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+def _factors(differences: Tensor) -> Tensor:
+    """Exponentials below and on the diagonal, 0 above it, where they would overflow."""
+    return torch.exp(differences.tril()).tril()
 
 
 # ------------------------------------------------------ rules with a rate
 
 
 def _solve(lower: Tensor, right: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+    result: Tensor = torch.linalg.solve_triangular(lower, right, upper=False, unitriangular=True)
+    return result
 
 
 def _solve_by_products(lower: Tensor, right: Tensor) -> Tensor:
-    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = ... (1 + x^4) (1 + x^2) (1 + x)`."""
-    power = lower * -1
-    right = right + power @ right
+    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = (1 + x) (1 + x^2) (1 + x^4) ...`. The 1
+    is left out of the product."""
+    power = product = lower * -1
     for _ in range(1, (lower.shape[-1] - 1).bit_length()):
         power = power @ power
-        right = right + power @ right
-    return right
+        product = product + power + power @ product
+    return right + product @ right
 
 
 def _one_after_the_other(chunks: _Chunks, state: Tensor) -> Attended:
@@ -273,16 +279,18 @@ def _one_after_the_other(chunks: _Chunks, state: Tensor) -> Attended:
 
 
 def _by_doubling(chunks: _Chunks, state: Tensor) -> Attended:
-    """From an empty state: every chunk maps the state affinely, and maps of 2, 4, 8, ... chunks are put together
-    (Hillis and Steele, 1986). Before the first chunk there is nothing, a map to the empty state."""
-    size, length = chunks.keys.shape[-2], chunks.keys.shape[2]
+    """From an empty state: every chunk maps the state S affinely to `total S + factor S + added`, and maps of 2, 4, 8, ...
+    chunks are put together (Hillis and Steele, 1986). Before the first chunk there is nothing, a map to 0."""
+    length, size = chunks.keys.shape[2:4]
     if isinstance(length, int) and length > 1 << DOUBLINGS:  # not so while a model with a free length is exported
         raise ValueError(f"a prompt of at most {(1 << DOUBLINGS) * chunks.keys.shape[-1]} tokens is possible")
-    unit = torch.eye(size, dtype=state.dtype, device=state.device)
-    factor, added = unit * chunks.total - chunks.keys @ chunks.readings, chunks.keys @ chunks.values
+    total, maps = chunks.total, torch.cat([chunks.keys @ chunks.readings * -1, chunks.keys @ chunks.values], dim=-1)
     for doubling in range(DOUBLINGS):
-        added = added + factor @ _later(added, 2**doubling)
-        factor = factor @ _later(factor, 2**doubling)
+        total_before, before = _later(total, 1 << doubling), _later(maps, 1 << doubling)
+        factor, added = maps[..., :size], maps[..., size:]
+        own = torch.cat([factor * total_before.transpose(-1, -2), added], dim=-1)
+        total, maps = total * total_before, own + total * before + factor @ before
+    added = maps[..., size:]
     return _later(added, 1), added[:, :, -1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from itertools import accumulate
-from math import log
+from math import log, sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -144,7 +144,8 @@ def sizes_of(arguments: Mapping[str, Any], expansion: int = 1) -> Sizes:
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
     """The heads that the last dimension is laid out in, apart: shape (n, heads, t, features)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    result: Tensor = x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return result
 
 
 def together(x: Tensor) -> Tensor:
@@ -155,8 +156,16 @@ def together(x: Tensor) -> Tensor:
 def of_length(x: Tensor, length: float) -> Tensor:
     """Vectors of the last dimension with that length: divided by the root of the sum of their squares and 1e-6."""
     size = x.shape[-1]
-    scale = torch.full((size,), length * size**-0.5, dtype=torch.float32, device=x.device)
-    return rms_norm(x, scale, 1e-6 / size)
+    one = torch.ones(size, dtype=torch.float32, device=x.device)
+    return rms_norm(x, one, 1e-6 / size) * (length / sqrt(size))
+
+
+def fading(steps: Tensor, log_decay: Tensor) -> Tensor:
+    """Decays, of steps, shape (n, heads, t, 1), and the logarithms of the decays per step of each head.
+
+    The steps change their sign, not the constants: so a workload knows that states fade, and one that is run with other
+    constants does not overflow."""
+    return steps * -1.0 * torch.exp(log_decay)[:, None, None]
 
 
 @torch.no_grad()

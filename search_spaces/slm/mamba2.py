@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from search_spaces.rms_norm import rms_norm
 from search_spaces.slm.linear_mixer import (
     Attending,
     ConvolvedMixer,
+    fading,
     head_sizes,
     heads_of,
     initialise_decays,
@@ -72,7 +72,7 @@ class Mamba2(ConvolvedMixer):
     def read(self, x: Tensor, convolved: tuple[Tensor, ...]) -> Attending:
         values, k, q = convolved
         steps = heads_of(F.softplus(self.step_size(x).float() + self.step_bias()), self.heads)
-        decay = steps * (torch.exp(self.log_decay()) * -1)[:, None, None]
+        decay = fading(steps, self.log_decay())
         return Attending(q.unsqueeze(1), k.unsqueeze(1), heads_of(values, self.heads) * steps, decay)
 
     def write(self, x: Tensor, convolved: tuple[Tensor, ...], outputs: Tensor) -> Tensor:

@@ -61,9 +61,11 @@ def test_repeated_dimensions() -> None:
 
 
 @pytest.mark.parametrize(("keepdim", "shape"), [(True, (2, 1, 4)), (False, (2, 4))])
-def test_sums(keepdim: bool, shape: tuple[int, ...]) -> None:
+def test_sums_and_triangles(keepdim: bool, shape: tuple[int, ...]) -> None:
     op = only(traced(lambda x, _: x.sum(1, keepdim=keepdim), (2, 3, 4)))
     assert op == Op("sum", (0,), (1,), ((2, 3, 4), shape), (), (("axes", (1,)), ("keepdim", keepdim)))
+    op = only(traced(lambda x, _: x.tril(-1), (2, 3, 4)))
+    assert op == Op("tril", (0,), (1,), ((2, 3, 4), (2, 3, 4)), (), (("diagonal", -1),))
     op = only(traced(lambda x, _: x.cumsum(-1), (2, 3, 4)))
     assert op == Op("cumsum", (0,), (1,), ((2, 3, 4), (2, 3, 4)), (), (("axis", 2),))
 
@@ -144,6 +146,7 @@ def test_swapped_dimensions_are_transposed() -> None:
     ("function", "shape", "message"),
     [
         (lambda x, _: x.cumsum(0), (2, 3, 4), "a cumulative sum over a batch"),
+        (lambda x, _: x.tril(), (3, 4), "without a batch"),
         (lambda x, _: x.expand(5, 3, 4), (1, 3, 4), "repeating a batch"),
         (lambda x, _: x.expand(5, 3, 4), (3, 4), "repeating a batch"),
         (lambda x, constant: torch.cat([x, constant]), (2, 3, 4), "concatenation of a batch with a constant"),
