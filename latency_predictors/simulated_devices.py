@@ -19,10 +19,34 @@ Floats = NDArray[np.float64]
 #: Which operators a runtime treats alike; those with MACs come first.
 CLASSES = {
     "compute": ("conv", "conv_transpose", "linear", "matmul"),
-    "activation": ("relu", "hardswish", "hardsigmoid", "clip", "sigmoid", "silu", "gelu", "exp", "softplus"),
-    "elementwise": ("add", "sub", "mul", "zero", "batch_norm", "layer_norm", "group_norm", "softmax"),
-    "pooling": ("mean", "average_pool", "max_pool"),
-    "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample"),
+    "activation": (
+        "relu",
+        "hardswish",
+        "hardsigmoid",
+        "clip",
+        "sigmoid",
+        "silu",
+        "gelu",
+        "exp",
+        "softplus",
+        "sqrt",
+        "pow",
+    ),
+    "elementwise": (
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "zero",
+        "batch_norm",
+        "layer_norm",
+        "rms_norm",
+        "group_norm",
+        "softmax",
+    ),
+    "pooling": ("mean", "sum", "cumsum", "average_pool", "max_pool"),
+    "copy": ("transpose", "concat", "gather", "select", "slice", "pad", "upsample", "expand", "tril"),
 }
 _CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from nas.config import RunConfig
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nas.export.verification import Verification
     from nas.pipeline import Result
     from nas.search.worker import Evaluation
-    from nas.tasks import ImageClassification, Task
+    from nas.tasks import Task
 
 
 def run(config: RunConfig | str | Path, *overrides: str, task: Task | None = None) -> Result:
@@ -27,8 +27,8 @@ def run(config: RunConfig | str | Path, *overrides: str, task: Task | None = Non
     Raises:
         CheckFailed: when no network can keep the limits. A failed check of the exported network does not raise: see
             `Result.verification`.
-        UsageError: when configuration, data and run do not fit together, or networks for the task cannot be exported
-            yet: everything else is done then.
+        UsageError: when configuration, data and run do not fit together, or networks for a task that was given cannot be
+            exported: everything else is done then.
     """
     from nas import pipeline
 
@@ -62,6 +62,7 @@ def export(
     minimize: str | None = None,
     task: Task | None = None,
     finetune: float | None = None,
+    weights: Literal["float32", "int8"] | None = None,
 ) -> Bundle:
     """Export the best evaluated network of a run within limits, as `nas export` does.
 
@@ -73,6 +74,7 @@ def export(
         minimize: metric of which less is better.
         task: that was given to `run`, if one was.
         finetune: epochs for which the network is trained further; by default those of the configuration.
+        weights: precision in which a language model keeps its weights; by default that of the configuration.
 
     Raises:
         CheckFailed: when no network keeps the limits.
@@ -82,12 +84,10 @@ def export(
     from nas import pipeline
 
     stages = pipeline.existing_stages(Path(run), task=task)
-    return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune)
+    return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune, weights)
 
 
-def verify(
-    bundle: str | Path, device: str = "local", task: ImageClassification | None = None, engine: str = "local"
-) -> Verification:
+def verify(bundle: str | Path, device: str = "local", task: Task | None = None, engine: str = "local") -> Verification:
     """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
 
     A `task` that was given to `run` is given here too; `engine` is as in a configuration.

@@ -218,12 +218,14 @@ class FinetuneConfig(_Section):
 
 
 class ExportConfig(_Section):
-    """Which network of the front is delivered: the best one by `maximize` or `minimize` among those within `where`."""
+    """Which network of the front is delivered: the best one by `maximize` or `minimize` among those within `where`. With
+    `weights: int8` a language model keeps the weights of its linear maps in 8 bits."""
 
     where: list[str] = []
     maximize: str | None = None
     minimize: str | None = None
     finetune: FinetuneConfig = FinetuneConfig()
+    weights: Literal["float32", "int8"] = "float32"
 
 
 class RunConfig(_Section):

@@ -9,13 +9,15 @@ from typing import Literal
 import numpy as np
 
 from latency_predictors import Device
-from nas.config import FinetuneConfig, RunConfig
+from nas.config import ExportConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
 from nas.export.bundle import Bundle
 from nas.export.delivery import deliver
 from nas.export.finetuning import finetuning
+from nas.export.kinds import is_exportable, kind_of
 from nas.export.selection import select
 from nas.export.verification import Verification, verify
+from nas.export.weights import FLOAT32
 from nas.files import read_json, write_json
 from nas.progress import Reporter
 from nas.report.data import ReportData
@@ -95,12 +97,14 @@ def run(config: RunConfig, reporter: Reporter | None = None, task: Task | None =
     with stages.exclusive():
         _ = stages.space, stages.task  # what is wrong with them is said before anything is measured
         check_search(stages)
+        if is_exportable(stages.task):
+            kind_of(stages.task).check(stages, stages.config.export)
         stages.calibrate()
         _ = stages.objectives
         stages.check_limits()
         stages.train()
         stages.search()
-        if not stages.exportable:
+        if not is_exportable(stages.task):
             write_report(stages, stages.run.report_file)
         bundle = _export_chosen(stages)
         verification = _verify_chosen(stages, bundle)
@@ -166,41 +170,49 @@ def export(
     maximize: str | None = None,
     minimize: str | None = None,
     finetune: float | None = None,
+    weights: Literal["float32", "int8"] | None = None,
 ) -> Bundle:
     """Choose a network as `choose` does and write its bundle to `path`.
 
     Args:
         finetune: epochs of further training; by default those of the configuration.
+        weights: precision of the weights of a language model; by default that of the configuration.
 
     Raises:
         UsageError: also when `finetune` is not above 0.
     """
-    _ = stages.images  # others cannot be exported yet
-    settings = finetuning(stages.config.export.finetune, finetune)
+    configured = stages.config.export
+    changes = {"finetune": finetuning(configured.finetune, finetune), "weights": weights or configured.weights}
+    wanted = configured.model_copy(update=changes)
+    kind_of(stages.task).check(stages, wanted)
     chosen, limits = choose(stages, where, maximize, minimize)
     stages.reporter.say(f"export network {chosen.number} to {path}")
-    return deliver(stages, chosen, limits, path, settings)
+    return deliver(stages, chosen, limits, path, wanted)
 
 
 def _export_chosen(stages: Stages) -> Bundle:
     wanted = stages.config.export
     chosen, limits = choose(stages, wanted.where, wanted.maximize, wanted.minimize)
     bundle = Bundle(stages.run.bundle)
-    if bundle.path.exists() and _is_intact(bundle, chosen, limits, wanted.finetune):
+    if bundle.path.exists() and _is_intact(bundle, chosen, limits, wanted):
         return bundle
     return export(stages, stages.run.bundle, wanted.where, wanted.maximize, wanted.minimize)
 
 
-def _is_intact(bundle: Bundle, chosen: Evaluation, limits: list[str], finetune: FinetuneConfig) -> bool:
-    """Whether a bundle is the export of `chosen` within `limits`, fine-tuned as wanted, with all files unchanged."""
+def _is_intact(bundle: Bundle, chosen: Evaluation, limits: list[str], export: ExportConfig) -> bool:
+    """Whether a bundle is the export of `chosen` within `limits` as it is wanted, with all files unchanged."""
     try:
         bundle.check_files()
     except (CheckFailed, UsageError):
         return False
     found = bundle.manifest.get("finetuned") or {}
-    wanted = finetune.model_dump(mode="json") if finetune.epochs else {}
+    wanted = export.finetune.model_dump(mode="json") if export.finetune.epochs else {}
     same = {key: found.get(key) for key in wanted} == wanted and bool(found) == bool(wanted)
-    return same and (bundle.manifest["architecture"], bundle.manifest["limits"]) == (chosen.architecture.key, limits)
+    return (
+        same
+        and bundle.manifest.get("weights", FLOAT32) == export.weights
+        and (bundle.manifest["architecture"], bundle.manifest["limits"]) == (chosen.architecture.key, limits)
+    )
 
 
 def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
@@ -212,6 +224,6 @@ def _verify_chosen(stages: Stages, bundle: Bundle) -> Verification:
         if stored["files"] == bundle.manifest["files"] and verification.passed:
             return verification
     stages.reporter.say(f"verify on {device}")
-    verification = verify(bundle, Device.load(device), stages.images, stages.engine)
+    verification = verify(bundle, Device.load(device), stages.task, stages.engine)
     write_json(file, {"files": bundle.manifest["files"], "verification": verification.document()})
     return verification

@@ -95,22 +95,14 @@ class Stages:
         return self._fitting(make_task(self.config.task, self.config.seed))
 
     @property
-    def exportable(self) -> bool:
-        """Whether networks for the task can be exported by now."""
-        return isinstance(self.task, ImageClassification)
-
-    @property
     def images(self) -> ImageClassification:
         """The data, of a run that classifies images.
 
         Raises:
-            UsageError: when it does something else: what asks for images cannot be done for that yet.
+            UsageError: when it does something else.
         """
         if not isinstance(self.task, ImageClassification):
-            raise UsageError(
-                f"networks for {type(self.task).__name__} are not exported yet: 'nas front {self.run.path}' shows what the "
-                f"search found"
-            )
+            raise UsageError(f"this is for networks that classify images, not for {type(self.task).__name__}")
         return self.task
 
     def _fitting(self, task: Task) -> Task:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from nas.config import AnyTaskConfig, TaskConfig
 from nas.errors import UsageError
 from nas.task_config import LanguageTaskConfig, load_language_task
@@ -65,6 +67,16 @@ _KINDS: Mapping[type, _Kind] = MappingProxyType(
         LanguageTaskConfig: _Kind(load_language_task, _language_metrics),
     }
 )
+
+
+def read_task(data: Any) -> AnyTaskConfig:
+    """The section of a configuration that was written down as JSON values.
+
+    Raises:
+        pydantic.ValidationError: when it is of another release.
+    """
+    section: AnyTaskConfig = TypeAdapter(AnyTaskConfig).validate_python(data)
+    return section
 
 
 def make_task(config: AnyTaskConfig, seed: int) -> Task:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, ValueInfoProto, defs, helper
+from onnx import ModelProto, ValueInfoProto, defs, helper, shape_inference
 
 from latency_predictors.devices.backend import Input, Model
 from latency_predictors.devices.runner import sentence
@@ -99,3 +99,30 @@ def with_batch(model: ModelProto, batch: int) -> ModelProto:
         if not size.HasField("dim_value") and size.dim_param in free:
             size.dim_value = batch
     return fixed
+
+
+def with_sizes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
+    """A copy of `model` whose inputs have these shapes, so that runtimes know every size when they load it.
+
+    Raises:
+        ValueError: when an input has another size already, or another number of them.
+    """
+    fixed = ModelProto()
+    fixed.CopyFrom(model)
+    for name, value in inputs_of(model).items():
+        wanted = tuple(shapes[name])
+        fits = len(wanted) == len(value.shape) and all(
+            size in (None, got) for size, got in zip(value.shape, wanted, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"input {name!r} has the shape {value.shape}, and cannot be given {wanted}")
+    for value in fixed.graph.input:
+        for size, wanted_size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            size.dim_value = wanted_size
+    # What the exporter wrote of the others are expressions in the sizes that were free.
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        for size in value.type.tensor_type.shape.dim:
+            if not size.HasField("dim_value"):
+                size.Clear()
+    return shape_inference.infer_shapes(fixed, data_prop=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from nas.cli.options import RunArgument
+
+Precision = Literal["float32", "int8"]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +38,13 @@ def export(
             help="Train the network further before it is exported; by default export.finetune.epochs of the run.",
         ),
     ] = None,
+    weights: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of a language model's weights; by default export.weights of the run."),
+    ] = None,
 ) -> None:
-    """Export the best network within limits as ONNX, with its weights and all that is known of it.
+    """Export the best network within limits as ONNX, with its weights and all that is known of it. A language model
+    becomes two graphs, of a prompt and of the next token, with its tokenizer and a program that writes text.
 
     Without --maximize or --minimize the first objective of the search decides. A killed fine-tuning goes on where it
     stopped. Exit code 1 when no network fits.
@@ -49,5 +56,5 @@ def export(
     from nas.report.tables import network_table
 
     stages = existing_stages(run, Reporter())
-    bundle = export_bundle(stages, to, where, maximize, minimize, finetune)
+    bundle = export_bundle(stages, to, where, maximize, minimize, finetune, weights)
     show(network_table(stages.space, bundle.architecture), f"network {bundle.path}")

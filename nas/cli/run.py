@@ -23,8 +23,7 @@ def run(
 ) -> None:
     """Calibrate, train, search, export, verify and report; an interrupted run goes on where it stopped.
 
-    Exit code 1 when no network can keep the limits or the exported one fails a check. Language models are not exported
-    yet: their run ends with search and report, and says so.
+    Exit code 1 when no network can keep the limits or the exported one fails a check.
     """
     from nas.cli.options import print_json, show, with_storage
     from nas.config import load

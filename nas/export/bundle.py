@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import save
@@ -21,14 +21,23 @@ from nas.files import read_json, read_tensors, write_bytes, write_json
 from search_spaces import Architecture, SearchSpace
 
 FORMAT_VERSION = 1
+MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
+    "model.onnx",
+    "architecture.json",
+    "weights.safetensors",
+    "manifest.json",
+    "README.md",
+)
+PREFILL_MODEL, DECODE_MODEL, GRAPH_WEIGHTS = "prefill.onnx", "decode.onnx", "weights.data"
+TOKENIZER, GENERATE = "tokenizer.json", "generate.py"
+IMAGES, LANGUAGE = "images", "language"
+
 _KEYS = frozenset(
     [
         "architecture",
-        "classes",
         "data_fingerprint",
         "devices",
         "files",
-        "input",
         "limits",
         "metrics",
         "seed",
@@ -37,31 +46,39 @@ _KEYS = frozenset(
         "weights_mb",
     ]
 )
-MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
-    "model.onnx",
-    "architecture.json",
-    "weights.safetensors",
-    "manifest.json",
-    "README.md",
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a bundle of one kind has beside that of all kinds.
+
+    Attributes:
+        models: files of which the exported network consists.
+        others: further files.
+        keys: of the manifest.
+    """
+
+    models: tuple[str, ...]
+    others: tuple[str, ...]
+    keys: frozenset[str]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files but the manifest."""
+        return (*self.models, *self.others, ARCHITECTURE, WEIGHTS, README)
+
+
+#: By the kind that a manifest names; one that names none is of images.
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        IMAGES: Layout((MODEL,), (), frozenset(["classes", "input"])),
+        LANGUAGE: Layout(
+            (PREFILL_MODEL, DECODE_MODEL, GRAPH_WEIGHTS),
+            (TOKENIZER, GENERATE),
+            frozenset(["context", "end", "prompt", "sequence_length", "states", "vocabulary", "weights"]),
+        ),
+    }
 )
-
-_USAGE = """# {title}
-
-An image classifier found by Nasmyth, for images of {height} x {width} pixels and {channels} channel(s).
-{history}
-
-```python
-import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-logits = session.run(None, {{"{name}": ((images / 255 - {mean}) / {std}).astype(np.float32)}})[0]
-```
-
-`images` has the shape (n, {channels}, {height}, {width}) and values from 0 to 255; the classes are
-{classes}.
-
-`manifest.json` tells where the network comes from, what was predicted of it and the hashes of all files;
-`nas verify .` checks the network on this machine.
-"""
 
 
 @dataclass(frozen=True)
@@ -87,10 +104,34 @@ class Bundle:
         version = manifest.get("version") if isinstance(manifest, dict) else None
         if version != FORMAT_VERSION:
             raise UsageError(f"{self.path} is a bundle of version {version!r}, this release reads {FORMAT_VERSION}")
-        missing = sorted(_KEYS - manifest.keys())
+        if manifest.get("kind", IMAGES) not in LAYOUTS:
+            raise UsageError(
+                f"{self.path} is a bundle of kind {manifest['kind']!r}, this release knows {', '.join(LAYOUTS)}"
+            )
+        missing = sorted((_KEYS | LAYOUTS[manifest.get("kind", IMAGES)].keys) - manifest.keys())
         if missing:
             raise UsageError(f"{self.path / MANIFEST} has no key {missing[0]!r}; export the network again")
         return manifest
+
+    @property
+    def kind(self) -> str:
+        """What the network does, one of `LAYOUTS`."""
+        return str(self.manifest.get("kind", IMAGES))
+
+    @property
+    def layout(self) -> Layout:
+        """What there is because of that."""
+        return LAYOUTS[self.kind]
+
+    @property
+    def size_mb(self) -> float:
+        """Of the exported network on disk."""
+        return sum((self.path / name).stat().st_size for name in self.layout.models) / 1e6
+
+    def predicted(self, device: str, phase: str) -> Mapping[str, Any] | None:
+        """What was predicted of a phase on a device; `None` where it was not calibrated."""
+        known: Mapping[str, Any] | None = self.manifest["devices"].get(device)
+        return known["phases"].get(phase) if known and "phases" in known else known
 
     def check_files(self) -> None:
         """Compare every file with its hash in the manifest.
@@ -99,7 +140,7 @@ class Bundle:
             CheckFailed: when one is missing or was changed.
         """
         hashes = self.manifest["files"]
-        for name in (MODEL, ARCHITECTURE, WEIGHTS, README):  # what else a manifest may name is not followed
+        for name in self.layout.files:  # what else a manifest may name is not followed
             file = self.path / name
             if not file.is_file():
                 raise CheckFailed(f"{file} is missing; export the network again")
@@ -108,7 +149,7 @@ class Bundle:
 
     @property
     def model(self) -> bytes:
-        """The ONNX model."""
+        """The ONNX model of a network for images."""
         return (self.path / MODEL).read_bytes()
 
     @cached_property
@@ -136,13 +177,23 @@ class Bundle:
         return network.eval()
 
 
-def write_bundle(
-    path: Path, model: bytes, network: nn.Module, architecture: Architecture, manifest: Mapping[str, Any]
+def write_files(
+    path: Path,
+    files: Mapping[str, bytes],
+    network: nn.Module,
+    architecture: Architecture,
+    readme: str,
+    manifest: Mapping[str, Any],
 ) -> Bundle:
     """Write a bundle to a temporary directory and move it to `path`, in place of an older one.
 
     Args:
-        manifest: what is known, without version and hashes; with `input` (name, shape, mean, std) and `classes`.
+        path: of its directory.
+        files: contents of those that `Layout` names.
+        network: whose weights are kept.
+        architecture: of the network.
+        readme: for people.
+        manifest: what is known, without version and hashes.
 
     Raises:
         UsageError: when `path` holds something else than a bundle.
@@ -150,21 +201,9 @@ def write_bundle(
     check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    shape = manifest["input"]["shape"]
-    readme = _USAGE.format(
-        title=path.name,
-        history=_history(manifest.get("finetuned")),
-        name=manifest["input"]["name"],
-        channels=shape[1],
-        height=shape[2],
-        width=shape[3],
-        mean=_array(manifest["input"]["mean"]),
-        std=_array(manifest["input"]["std"]),
-        classes=", ".join(manifest["classes"]),
-    )
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     contents = {
-        MODEL: model,
+        **files,
         ARCHITECTURE: (architecture.to_json() + "\n").encode(),
         WEIGHTS: save(weights),
         README: readme.encode(),
@@ -188,16 +227,11 @@ def check_target(path: Path) -> None:
         raise UsageError(f"{path} exists and is not a bundle; choose another directory")
 
 
-def _history(finetuned: Mapping[str, Any] | None) -> str:
-    """Where the weights come from."""
+def history(finetuned: Mapping[str, Any] | None) -> str:
+    """Where the weights come from, for people."""
     if finetuned and finetuned["used"]:
         return f"It has the weights of a supernet, fine-tuned alone for {finetuned['epochs']:g} epoch(s)."
     return "It has the weights of a supernet, not trained further."
-
-
-def _array(values: list[float]) -> str:
-    rounded = json.dumps([round(value, 6) for value in values])
-    return f"np.array({rounded}).reshape(-1, 1, 1)"
 
 
 def _replace_directory(temporary: Path, path: Path) -> None:

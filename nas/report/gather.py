@@ -86,9 +86,10 @@ def _facts(stages: Stages, training: dict[str, Any]) -> dict[str, str]:
     }
     facts |= _finetuning_fact(stages.run)
     verification = _verification(stages)
-    if verification and "test_accuracy" in verification.measured:
-        facts["accuracy of the chosen network on test images"] = f"{verification.measured['test_accuracy']:.2%}"
     if verification:
+        for name, text in verification.on_test.items():
+            metric, _, data = name.partition(" on ")
+            facts[f"{metric} of the chosen network on {data}"] = text
         facts |= {f"{name}, chosen network": note for name, note in verification.notes.items()}
     for target, calibration in stages.calibrations.items():
         mark = calibration.fingerprint

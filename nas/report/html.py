@@ -13,7 +13,7 @@ from nas.files import write_text
 from nas.report import labels, plots
 from nas.report.data import CalibrationData, Chosen, ReportData
 from nas.report.importance import NotEnoughData, choice_importance
-from nas.report.network import stages
+from nas.report.network import legend, stages
 from nas.report.tables import predictor_figures
 from nas.search.worker import Evaluation
 
@@ -147,14 +147,20 @@ def _chosen(data: ReportData, chosen: Chosen) -> str:
         parts.append('<p class="note">Its export has not been verified.</p>')
     drawn = stages(data.space, chosen.architecture)
     caption = (
-        f"{len(drawn)} slots in running order, with k kernel, h hidden channels, g groups, se squeeze-excite, s stride, "
-        "input→output channels and size of the output. Shares are of the whole network: "
+        f"{len(drawn)} slots in running order, with {legend(data.space, chosen.architecture)}, "
+        f"input→output channels and size of the output. Shares are of the whole network{_first_phase(data)}: "
         f"{labels.count(sum(s.macs for s in drawn))} MACs, {labels.count(sum(s.parameters for s in drawn))} parameters."
     )
     parts.append("<h3>Slot by slot</h3>")
     parts.append(_plot("network", plots.network_figure(data.space, chosen.architecture), caption))
     parts.append(f"<details><summary>choices</summary>{_choices(data, [chosen.architecture])[0]}</details>")
     return "".join(parts)
+
+
+def _first_phase(data: ReportData) -> str:
+    """Which phase a network is drawn in, where there are several."""
+    phases = data.space.phases
+    return f" in the phase {phases[0]}" if len(phases) > 1 else ""
 
 
 def _front(data: ReportData) -> str:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search_spaces import Architecture, SearchSpace, Variant
-from search_spaces.workload import Shape
+from search_spaces.workload import Shape, Workload
 
-_SHORT = {"kernel": "k", "hidden": "h", "groups": "g", "squeeze": "se", "stride": "s"}
+#: Arguments of modules: how details name them, and what that stands for.
+_SHORT = {
+    "kernel": ("k", "kernel"),
+    "hidden": ("h", "hidden channels"),
+    "groups": ("g", "groups"),
+    "squeeze": ("se", "squeeze-excite"),
+    "stride": ("s", "stride"),
+    "kv_heads": ("kv", "heads of keys and values"),
+    "window": ("w", "window"),
+    "state": ("n", "features of a key"),
+}
 _NEUTRAL = {"groups": 1, "squeeze": 0, "stride": 1}
 
 
@@ -45,9 +55,10 @@ def stages(space: SearchSpace, architecture: Architecture, phase: str | None = N
     macs = sum(workload.macs for workload in workloads.values()) or 1
     parameters = sum(workload.parameters for workload in workloads.values()) or 1
     found = []
-    for name, variant in variants.items():
+    following = [variant.input_shapes[0] for variant in list(variants.values())[1:]]
+    outputs = [*following, _last_output(list(workloads.values())[-1], list(variants.values())[-1])]
+    for (name, variant), output in zip(variants.items(), outputs, strict=True):
         workload = workloads[name]
-        output = workload.ops[-1].output_shape if workload.ops else variant.input_shapes[0]
         found.append(
             Stage(
                 name,
@@ -64,6 +75,16 @@ def stages(space: SearchSpace, architecture: Architecture, phase: str | None = N
     return found
 
 
+def legend(space: SearchSpace, architecture: Architecture) -> str:
+    """What the letters in the details of its stages stand for, such as `k kernel, s stride`."""
+    used = {name for variant in space.variants(architecture).values() for name, _ in variant.spec.arguments}
+    return ", ".join(f"{short} {words}" for name, (short, words) in _SHORT.items() if name in used)
+
+
+def _last_output(workload: Workload, variant: Variant) -> Shape:
+    return workload.ops[-1].output_shape if workload.ops else variant.input_shapes[0]
+
+
 def _kind(variant: Variant) -> str:
     return str(getattr(variant.spec.module, "__name__", variant.spec.module))
 
@@ -72,7 +93,7 @@ def _details(variant: Variant, output: Shape) -> str:
     arguments = dict(variant.spec.arguments)
     shown = [
         f"{short}{arguments[name]}"
-        for name, short in _SHORT.items()
+        for name, (short, _) in _SHORT.items()
         if name in arguments and arguments[name] != _NEUTRAL.get(name)
     ]
     size = "x".join(map(str, output[2:] if len(output) == 4 else output[1:-1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -49,17 +49,31 @@ class SequenceEvaluator(NetworkEvaluator[Task]):
         """As for `NetworkEvaluator`."""
         if network.training:
             raise ValueError("a network is judged in evaluation mode; call eval() on it first")
-        return {metric.name: self._figure(network, metric.name, split) for metric in self.task.metrics}
-
-    @torch.inference_mode()
-    def _figure(self, network: nn.Module, metric: str, split: Split) -> float:
-        total = count = 0.0
-        for inputs, target in self._batches(metric, split):
-            scores = self.task.score(metric, network(inputs), target)
-            total, count = total + float(scores.total.sum()), count + float(scores.count.sum())
-        return total / count
+        return {
+            metric.name: figure(self.task, metric.name, self._batches(metric.name, split), network)
+            for metric in self.task.metrics
+        }
 
     def _batches(self, metric: str, split: Split) -> list[tuple[Tensor, Tensor]]:
         if (metric, split) not in self._kept:
             self._kept[metric, split] = list(self.task.evaluation_batches(metric, split, self.batch_size))
         return self._kept[metric, split]
+
+
+@torch.inference_mode()
+def figure(
+    task: Task, metric: str, batches: Iterable[tuple[Tensor, Tensor]], logits: Callable[[Tensor], Tensor]
+) -> float:
+    """A metric of a network on some of its samples.
+
+    Args:
+        task: says what each sample adds to the metric.
+        metric: its name.
+        batches: of inputs and targets.
+        logits: of inputs.
+    """
+    total = count = 0.0
+    for inputs, target in batches:
+        scores = task.score(metric, logits(inputs), target)
+        total, count = total + float(scores.total.sum()), count + float(scores.count.sum())
+    return total / count

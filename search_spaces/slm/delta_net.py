@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.layers import Layers
+from search_spaces.slm.linear_attention import LONGEST_PROMPT
 from search_spaces.slm.linear_mixer import (
     Attending,
     ConvolvedMixer,
@@ -43,6 +44,8 @@ class DeltaNet(ConvolvedMixer):
     Raises:
         ValueError: when the width is no multiple of the heads, and `value_width` is not given.
     """
+
+    longest_prompt = LONGEST_PROMPT
 
     def __init__(
         self, layers: Layers, width: int, heads: int, state: int, value_width: int | None = None, kernel: int = 4

@@ -24,7 +24,15 @@ class Mixer(nn.Module):
     * `step` goes on by one token.
 
     State is a tuple of tensors whose first dimension is the batch, laid out as `state_shapes` says.
+
+    Attributes:
+        longest_prompt: most tokens that `prefill` takes at once, which an exported model does not check; `None` for any
+            number.
+        capacity: most tokens of a sequence, those of the prompt and those after it; `None` for any number.
     """
+
+    longest_prompt: int | None = None
+    capacity: int | None = None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Rat(Mixer):
                 f"chunks have a power of two of tokens, heads an even width, and there is a row or more, "
                 f"not {chunk}, {head_width} and {rows}"
             )
-        self.head_width, self.chunk, self.rows = head_width, chunk, rows
+        self.head_width, self.chunk, self.rows, self.capacity = head_width, chunk, rows, rows * chunk
         inner = heads * head_width
         self.query, self.key, self.value = (layers.linear(width, inner, bias=False) for _ in range(3))
         self.gate, self.out_gate = (layers.linear(width, inner, bias=False) for _ in range(2))

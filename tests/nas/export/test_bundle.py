@@ -15,7 +15,8 @@ from torch import nn
 
 from nas.config import load
 from nas.errors import CheckFailed, UsageError
-from nas.export.bundle import Bundle, check_target, write_bundle
+from nas.export.bundle import Bundle, check_target
+from nas.export.image_bundle import write_bundle
 from nas.stages import load_task
 
 FILES = ["README.md", "architecture.json", "model.onnx", "weights.safetensors"]

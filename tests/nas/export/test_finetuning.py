@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 import nas
 from nas import pipeline
-from nas.config import FinetuneConfig, parse
+from nas.config import ExportConfig, FinetuneConfig, parse
 from nas.errors import UsageError
-from nas.export.bundle import Bundle, write_bundle
+from nas.export.bundle import Bundle
 from nas.export.finetuning import FineTuned, FineTuner
+from nas.export.image_bundle import write_bundle
 from nas.pipeline import existing_stages
 from nas.progress import Reporter
 from nas.runs import Run
@@ -219,7 +220,7 @@ def test_each_fine_tuning_has_its_own_checkpoint(make_stages: Callable[..., Stag
 
 def test_checkpoint_outlives_a_killed_export(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is made after the training: whoever is killed between the two trains nothing again."""
-    module = sys.modules["nas.export.delivery"]  # `nas.export` is a function
+    module = sys.modules["nas.export.kinds"]  # `nas.export` is a function
     steps: list[int] = []
     reporter = Reporter(quiet=True)
     monkeypatch.setattr(reporter, "progress", lambda _: nullcontext(lambda step, total: steps.append(step)))
@@ -301,7 +302,7 @@ def test_run_fine_tunes_once_for_each_setting(copied: Path, monkeypatch: pytest.
     chosen, limits = pipeline.choose(stages)
 
     def intact(bundle: Bundle, **settings: float) -> bool:
-        return pipeline._is_intact(bundle, chosen, limits, FinetuneConfig(**settings))
+        return pipeline._is_intact(bundle, chosen, limits, ExportConfig(finetune=FinetuneConfig(**settings)))
 
     assert intact(bundle, epochs=0.5)
     for other in ({"learning_rate": 0.02}, {"distillation_weight": 0.2}, {"epochs": 1.0}, {"epochs": 0.0}):

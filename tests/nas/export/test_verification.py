@@ -14,9 +14,10 @@ import torch
 from latency_predictors import Device, Failure, Measurement, complete
 from latency_predictors.devices.engines import LocalEngine
 from nas.errors import CheckFailed
-from nas.export import verification as module
-from nas.export.bundle import Bundle, write_bundle
+from nas.export import verifier as module
+from nas.export.bundle import Bundle
 from nas.export.check import Check
+from nas.export.image_bundle import write_bundle
 from nas.export.verification import Verification, verify
 from nas.tasks import ImageClassification
 

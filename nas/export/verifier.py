@@ -1,0 +1,195 @@
+"""Verifying a bundle on a device: same outputs, as good as before, measured latency, limits met."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from latency_predictors import Device, complete
+from latency_predictors.devices import quantities
+from latency_predictors.devices.engines import Engine, LocalEngine
+from latency_predictors.devices.quantities import LATENCY, Reading
+from latency_predictors.devices.timing_graph import timing_graph
+from nas.export.bundle import Bundle
+from nas.export.check import Check, Verification
+from nas.search.limits import Limit, parse
+from nas.search.metrics import latency_name, latency_names
+from nas.targets import quantity_phase
+from nas.task_kinds import make_task, read_task
+from nas.tasks import DataError, Task
+from search_spaces import Architecture
+
+#: What the graphs of the calibration and an exported graph may differ in latency, beyond the interval.
+LATENCY_TOLERANCE = 0.1
+SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
+MEASURING_SECONDS = 30.0
+
+
+class Verifier(ABC):
+    """Verifies one bundle on one device; subclasses know what its network does.
+
+    Args:
+        bundle: whose files are checked first.
+        device: where the model runs.
+        task: the data, when it is not that which the bundle's own configuration names.
+        seed: of the random inputs of the parity check, and of the order of measurements.
+        engine: from where latency and the quantities beside it are measured, by default from this process; outputs
+            and the metrics of the task come from the device's runtime here when it is not reached over ssh.
+
+    Attributes:
+        found_anew: metrics of no device of which the values are measured again.
+
+    Raises:
+        CheckFailed: when a file of the bundle was changed.
+    """
+
+    found_anew: ClassVar[frozenset[str]]
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        task: Task | None = None,
+        seed: int = 0,
+        engine: Engine | None = None,
+    ) -> None:
+        bundle.check_files()
+        self.bundle, self.device, self.task, self.seed = bundle, device, task, seed
+        self.engine = engine or LocalEngine()
+        self.measured: dict[str, float] = {"size_mb": bundle.size_mb}
+        self.notes: dict[str, str] = {}
+
+    def run(self) -> Verification:
+        """Make all checks; a failed one does not stop the others."""
+        outputs = list(self.outputs())
+        phases = [check for phase in self._phases() for check in self._latency(phase)]
+        checks = [*outputs, *phases, *self._quantities(), *self._limits(), self._size()]
+        return Verification(self.device.name, tuple(checks), self.measured, self.notes)
+
+    @abstractmethod
+    def outputs(self) -> Iterator[Check]:
+        """Whether the exported network computes what the torch network does, and is as good as the study found."""
+
+    @abstractmethod
+    def model(self, phase: str) -> bytes:
+        """What runs in a phase, batch 1, with no other size free, all in one file."""
+
+    def loaded_task(self, name: str) -> Task | Check:
+        """The data of the study, or the failed check `name`."""
+        manifest = self.bundle.manifest
+        wanted = f"the data of the study ({manifest['data_fingerprint']})"
+        try:
+            task = self.task or make_task(read_task(manifest["task"]), manifest["seed"])
+        except DataError as error:
+            return Check(name, False, wanted, str(error))
+        if task.fingerprint != manifest["data_fingerprint"]:
+            return Check(name, False, wanted, f"other data ({task.fingerprint})")
+        return task
+
+    def _phases(self) -> list[str]:
+        """Those that were calibrated on the device, or all, of a device that is not known."""
+        phases = self.bundle.space.phases
+        known = [phase for phase in phases if self.bundle.predicted(self.device.name, phase)]
+        return known or list(phases)
+
+    def _latency(self, phase: str) -> Iterator[Check]:
+        name = latency_name(self.bundle.space, phase)
+        part = name.removesuffix(LATENCY.name).removesuffix(LATENCY.unit)
+        known = self.bundle.predicted(self.device.name, phase)
+        references = known["references"] if known else []
+        graphs = [self._reference_graph(reference["values"], phase) for reference in references]
+        models = [self.model(phase), *graphs]
+        _, results = self.engine.measure(self.device, models, rounds=24, seed=self.seed, max_seconds=MEASURING_SECONDS)
+        measurement, *others = complete(results)
+        self.measured |= {
+            name: measurement.latency_ms,
+            f"{part}median_ms": measurement.median_ms,
+            f"{part}repeat_error": measurement.repeat_error,
+        }
+        if not known:
+            return
+        pairs = zip(others, references, strict=True)
+        drift = float(np.median([now.latency_ms / then["latency_ms"] for now, then in pairs]))
+        self.measured[f"{part}drift"] = drift
+        low, high = (drift * known[end] for end in ("low_ms", "high_ms"))
+        yield Check(
+            f"{part.rstrip('_') or 'latency'} on {self.device.name} as predicted",
+            low * (1 - LATENCY_TOLERANCE) <= measurement.latency_ms <= high * (1 + LATENCY_TOLERANCE),
+            f"{drift * known['mean_ms']:.4g} ms ({low:.4g} to {high:.4g}; the machine runs {_speed(drift)})",
+            f"{measurement.latency_ms:.4g} ms",
+        )
+
+    def _reference_graph(self, values: dict[str, Any], phase: str) -> bytes:
+        architecture = Architecture(self.bundle.space.name, tuple(values.items()))
+        return timing_graph(self.bundle.space.workload(architecture, phase))
+
+    def _quantities(self) -> Iterator[Check]:
+        """Measure again what was calibrated or is limited on this device; a check only where that cannot be done."""
+        space = self.bundle.space
+        phase = quantity_phase(space)
+        predicted = (self.bundle.predicted(self.device.name, phase) or {}).get("quantities", {})
+        limited = [name for name, _, device in self._limited() if device == self.device.name]
+        able = []
+        for name in dict.fromkeys([*predicted, *limited]):
+            if name in latency_names(space):
+                continue
+            try:
+                self.engine.check_quantities(self.device, [name])
+            except ValueError as error:
+                yield Check(f"{name} on {self.device.name}", False, "a measurement", str(error))
+            else:
+                able.append(name)
+        if not able:
+            return
+        (readings,) = self.engine.measure_quantities(
+            self.device, [self.model(phase)], able, seed=self.seed, max_seconds=MEASURING_SECONDS
+        )
+        for name, reading in readings.items():
+            self.measured[name] = reading.value
+            self.notes[f"{name} on {self.device.name}"] = _against(reading, name, predicted.get(name))
+
+    def _limited(self) -> list[tuple[str, str, str]]:
+        """Name, dot and device of the limited metrics."""
+        return [limit.metric.partition(".") for limit in map(parse, self.bundle.manifest["limits"])]
+
+    def _limits(self) -> Iterator[Check]:
+        for limit in map(parse, self.bundle.manifest["limits"]):
+            found = self._found(limit)
+            if found is not None:
+                yield Check(f"limit on {limit.metric}", limit.violation(found) <= 0, str(limit), f"{found:.4g}")
+
+    def _found(self, limit: Limit) -> float | None:
+        """What is now known of a limited metric; nothing of other devices, and of what could not be measured."""
+        name, _, device = limit.metric.partition(".")
+        if device:
+            return self.measured.get(name) if device == self.device.name else None
+        if name in self.found_anew:
+            return self.measured.get(name)
+        return float(self.bundle.manifest["metrics"][limit.metric])
+
+    def _size(self) -> Check:
+        found, expected = self.measured["size_mb"], self.bundle.manifest["weights_mb"]
+        return Check(
+            f"size of {', '.join(self.bundle.layout.models)}",
+            found <= expected * (1 + SIZE_TOLERANCE) + GRAPH_MB,
+            f"about {expected:.3g} MB of weights",
+            f"{found:.3g} MB",
+        )
+
+
+def _against(reading: Reading, name: str, predicted: Mapping[str, Any] | None) -> str:
+    """What was measured, and what had been predicted."""
+    found = f"{reading.value:.4g} {quantities.get(name).unit} measured"
+    if predicted is None:
+        return found
+    return f"{found}, {predicted['mean']:.4g} predicted ({predicted['low']:.4g} to {predicted['high']:.4g})"
+
+
+def _speed(drift: float) -> str:
+    """How fast the machine is now against its calibration."""
+    if abs(drift - 1) < 0.005:
+        return "as fast as when it was calibrated"
+    return f"{abs(drift - 1):.0%} {'slower' if drift > 1 else 'faster'} than when it was calibrated"
