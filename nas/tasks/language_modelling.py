@@ -197,11 +197,16 @@ class LanguageModelling(Task):
             yield self._train.at(some)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean cross entropy in nats of logits (n, t, vocabulary) over the judged targets (n, t), in float32.
+        """The cross entropy in nats of logits (n, t, vocabulary), in float32: the mean over the sequences of the mean over
+        the judged targets (n, t) of each.
 
-        Where processes divide a batch, each has the mean of its part.
+        So generated sequences, which have few judged targets, count by their share, and processes that divide a batch
+        have the same mean together as one.
         """
-        return F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=NOT_JUDGED)
+        flat = logits.float().flatten(0, 1)
+        nats = F.cross_entropy(flat, target.flatten(), ignore_index=NOT_JUDGED, reduction="none").view_as(target)
+        judged = (target != NOT_JUDGED).sum(1).clamp(min=1)
+        return (nats.sum(1) / judged).mean()
 
     def evaluation_batches(self, metric: str, split: Split, batch_size: int, shuffled: bool = False) -> Batches:
         """Sequences of the text, or generated ones; these are in random order in any case."""

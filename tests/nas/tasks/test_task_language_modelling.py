@@ -108,14 +108,18 @@ def test_bits_per_byte_does_not_depend_on_batches_or_on_what_fills_up(make: Any)
     assert measured(task, "bits_per_byte", lambda tokens: table[tokens].bfloat16()) == pytest.approx(found[0], rel=0.01)
 
 
-def test_loss_is_the_mean_over_what_is_judged(make: Any) -> None:
+def test_loss_is_the_mean_over_what_is_judged_of_each_sequence(make: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 8, VOCABULARY, generator=generator)
     target = torch.randint(VOCABULARY, (3, 8), generator=generator)
-    target[0, :] = target[2, 5:] = -100
-    judged = target != -100
-    shares = logits[judged].double().softmax(1).numpy()
-    expected = log_loss(target[judged].numpy(), shares, labels=range(VOCABULARY))
+    target[2, 1:] = -100
+    shares = logits.double().softmax(2).numpy()
+    means = [
+        log_loss(row[row != -100].numpy(), share[row != -100], labels=range(VOCABULARY))
+        for row, share in zip(target, shares, strict=True)
+    ]
+    expected = sum(means) / 3
+    assert float(make().loss(logits, torch.full_like(target, -100))) == 0.0
     assert float(make().loss(logits, target)) == pytest.approx(expected, rel=1e-5)
     assert make().loss(logits.bfloat16(), target).dtype == torch.float32
 
