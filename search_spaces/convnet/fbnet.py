@@ -9,13 +9,13 @@ from math import ceil
 
 from torch import Tensor, nn
 
+from search_spaces.checks import check_positive
 from search_spaces.convnet.blocks import Block, ConvNormAct, Head, MBConv
+from search_spaces.convnet.ends import stem as stem_slot
 from search_spaces.convnet.published import published
 from search_spaces.layers import Layers
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
-from search_spaces.tabular.ends import stem as stem_slot
 
 #: What a layer can be, by rising MACs: kernel, expansion, groups of the 1x1 convolutions.
 KINDS = ("skip", "k3_e1_g2", "k5_e1_g2", "k3_e1", "k5_e1", "k3_e3", "k5_e3", "k3_e6", "k5_e6")

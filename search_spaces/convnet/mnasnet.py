@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from search_spaces.checks import check_positive
 from search_spaces.convnet import slots as parts
 from search_spaces.convnet.blocks import Block, MBConv, SqueezeExcite, check_sizes
 from search_spaces.convnet.published import published
@@ -14,7 +15,6 @@ from search_spaces.convnet.slots import Channels, Maker, Values
 from search_spaces.layers import Layers
 from search_spaces.space import Choice, SearchSpace, Value
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
 
 #: What is added to the output of a layer that keeps its shape; by number in the specifications.
 SKIPS = ("none", "identity", "pool")

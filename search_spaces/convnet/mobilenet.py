@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.checks import check_positive
 from search_spaces.convnet import slots as parts
 from search_spaces.convnet.blocks import MBConv, check_sizes, make_divisible
 from search_spaces.convnet.published import published
 from search_spaces.convnet.slots import Channels, Maker, Values
 from search_spaces.space import Choice, SearchSpace, Slot, Value
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
 
 # Kernel and expansion of every layer of each stage of the published networks.
 _V2 = tuple(((3, 6),) * depth for depth in (2, 3, 4, 3, 3, 1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from search_spaces.checks import check_positive
 from search_spaces.slm.mixers import MIXERS, SKIP
 from search_spaces.slm.named import PRESETS
 from search_spaces.space import nearest
-from search_spaces.tabular.checks import check_positive
 
 DEFAULTS: Mapping[str, Any] = {
     "vocabulary": 2048,

@@ -8,12 +8,12 @@ from math import ceil
 
 import numpy as np
 
+from search_spaces.checks import check_positive
 from search_spaces.convnet.blocks import MBConv, make_divisible
+from search_spaces.convnet.ends import head as head_slot
+from search_spaces.convnet.ends import stem as stem_slot
 from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
-from search_spaces.tabular.ends import head as head_slot
-from search_spaces.tabular.ends import stem as stem_slot
 
 #: What is chosen for each block, in the order of the choices and of the table's columns: expansion, kernel of the
 #: depthwise convolution, number of layers, squeeze-excite.

@@ -7,12 +7,12 @@ from math import ceil
 
 import numpy as np
 
+from search_spaces.checks import check_positive
 from search_spaces.convnet.blocks import make_divisible
+from search_spaces.convnet.ends import head as head_slot
+from search_spaces.convnet.ends import stem as stem_slot
 from search_spaces.convnet.fbnet import KINDS, searched_layers
 from search_spaces.space import Codes, SearchSpace
-from search_spaces.tabular.checks import check_positive
-from search_spaces.tabular.ends import head as head_slot
-from search_spaces.tabular.ends import stem as stem_slot
 
 #: The blocks in the order of their numbers in the tables: kernel, expansion, groups of the 1x1 convolutions.
 BLOCKS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from search_spaces.checks import check_positive
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
 from search_spaces.tabular.hat_table import DECODER_COLUMNS, ENCODER_COLUMNS
 from search_spaces.tabular.transformer import (
     CachedCrossAttention,

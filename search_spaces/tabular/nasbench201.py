@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
+from search_spaces.checks import check_positive
+from search_spaces.convnet.ends import fixed
 from search_spaces.layers import Layers
 from search_spaces.space import Choice, Codes, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
-from search_spaces.tabular.ends import fixed
 
 #: The operations in the order of their numbers in the tables.
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

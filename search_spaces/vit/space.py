@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from search_spaces.checks import check_positive
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
-from search_spaces.tabular.checks import check_positive
 from search_spaces.vit.blocks import Classifier, FeedForward, PatchEmbedding, SelfAttention
 from search_spaces.vit.pretrained import SOURCES
 

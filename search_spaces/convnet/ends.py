@@ -1,4 +1,4 @@
-"""First and last slot of the tabular spaces of inverted residuals."""
+"""First and last slot of spaces of inverted residuals."""
 
 from __future__ import annotations
 
