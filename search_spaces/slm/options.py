@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.slm.mixers import MIXERS, SKIP
@@ -24,8 +24,10 @@ def filled_in(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise `ValueError` naming what is impossible."""
-    known = ("mixers", "ratios", "meta_tokens", "tied", "prefill", "decode")
-    check_positive(**{name: value for name, value in options.items() if name not in known})
+    known = ("mixers", "ratios", "meta_tokens", "prefill", "decode", "kept_layers")
+    check_positive(
+        **{name: value for name, value in options.items() if name not in known and not isinstance(value, bool)}
+    )
     phases = (*options["prefill"], *options["decode"])
     check_positive(prefill_and_decode=phases)
     _check_mixers(options["mixers"])
@@ -34,8 +36,10 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be 0 or more, and at least one, not {list(options[name])}")
     if SKIP in options["mixers"] and min(options["ratios"]) == 0:
         raise ValueError(f"a layer could be empty: take {SKIP!r} out of mixers, or 0 out of ratios")
+    _check_kept_layers(options["depths"], options["kept_layers"])
     heads = options["heads"]
-    for name, sizes in (("kv_heads", [heads % number for number in options["kv_heads"]]),
+    shared = options["kv_heads"] if options["shared_queries"] else [max(options["kv_heads"])]
+    for name, sizes in (("kv_heads", [heads % number for number in shared]),
                         ("widths", [width % heads for width in options["widths"]])):  # fmt: skip
         if any(sizes):
             raise ValueError(f"{name} and heads must divide each other; {list(options[name])} do not with {heads}")
@@ -47,3 +51,18 @@ def _check_mixers(mixers: Any) -> None:
     for name in mixers:
         if name not in MIXERS:
             raise ValueError(f"there is no mixer {name!r}{nearest(str(name), MIXERS)}; there are {', '.join(MIXERS)}")
+
+
+def _check_kept_layers(depths: Sequence[int], kept: Sequence[Sequence[int]] | None) -> None:
+    if kept is None:
+        return
+    most = max(depths)
+    for depth, layers in zip(depths, kept, strict=False):
+        if len(layers) != depth or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(1, most + 1)):
+            raise ValueError(
+                f"kept_layers of depth {depth} must be {depth} rising numbers of 1 to {most}, not {layers}"
+            )
+    if len(kept) != len(depths):
+        raise ValueError(
+            f"kept_layers must name the layers of each of depths, {list(depths)}, not of {len(kept)} depths"
+        )
