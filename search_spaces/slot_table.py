@@ -61,7 +61,9 @@ class SlotTable:
         """Row of the slot's variant in each architecture of these canonical codes, shape (n,)."""
         index = np.zeros(len(codes), dtype=np.int64)
         for column, radix in zip(self._columns, self._radices, strict=True):
-            index = index * radix + codes[:, column]
+            if radix > 1:
+                index *= radix
+                index += codes[:, column]
         return index
 
     def workload(self, row: int) -> Workload | None:

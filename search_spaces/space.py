@@ -443,7 +443,7 @@ class SearchSpace:
 
     def _lookup(self, codes: Codes, phase: str | None) -> NDArray[np.float64]:
         tables = self._tables[self._phase(phase)]
-        codes = self.canonical(codes)
+        codes = np.asfortranarray(self.canonical(codes))  # slots read whole columns
         total = np.zeros((len(codes), COLUMNS))
         for table in tables:
             total += table.rows(codes)

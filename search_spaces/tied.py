@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,12 @@ class TiedLinear(nn.Module):
         """
         if weight.shape != (self.out_features, self.in_features):
             raise ValueError(f"{self} cannot read a weight of shape {tuple(weight.shape)}")
-        self._buffers["weight"] = weight  # assigned to the attribute it would become a parameter
+        self.read(weight)
+
+    def read(self, weight: Tensor) -> None:
+        """Read this tensor from now on, whatever it is; assigned to the attribute, a parameter would become one of this
+        layer."""
+        self._buffers["weight"] = weight
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight)
@@ -62,6 +68,20 @@ def tie(modules: Mapping[str, Iterable[nn.Module]], ties: Mapping[str, str]) -> 
             if not isinstance(layer, TiedLinear):
                 raise ValueError(f"only a TiedLinear reads the weight of another layer; {reader} is {layer}")
             layer.tie(weight)
+
+
+@contextmanager
+def untied(network: nn.Module) -> Iterator[None]:
+    """Let tied layers read tensors of their own with the same values: torch exports no buffer that is a parameter."""
+    layers = [layer for layer in network.modules() if isinstance(layer, TiedLinear)]
+    weights = [layer.weight for layer in layers]
+    for layer in layers:
+        layer.read(layer.weight.detach())
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.read(weight)
 
 
 def _layers(modules: Mapping[str, Iterable[nn.Module]], name: str) -> list[nn.Module]:

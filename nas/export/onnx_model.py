@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from search_spaces.tied import untied
+
 OPSET = 20
 
 
-def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits") -> bytes:
+def to_onnx(
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str] = ("logits",),
+    free: Mapping[str, Mapping[int, str]] | None = None,
+) -> bytes:
     """The network as a serialised ONNX model whose batch size is free.
 
     Args:
-        network: static, in evaluation mode.
-        inputs: example inputs by name, in the order of the network's arguments.
-        output: name of the model's output.
+        network: static, in evaluation mode; its arguments have names, or are any number of tensors.
+        inputs: example inputs by name, in the order of the network's arguments; those whose size is free have a size
+            of 2 or more there.
+        outputs: names of the model's first outputs; others get names from torch.
+        free: for inputs with other free sizes than the batch, the axis of each and a name for it; sizes of one name are
+            equal.
 
     Raises:
         ValueError: when the network is in training mode.
@@ -30,15 +41,20 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits
         raise ValueError("a network is exported in evaluation mode; call eval() on it first")
     # Two examples: with one the exporter would take the batch size for a constant.
     examples = tuple(tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in inputs.values())
+    names = {name for axes in (free or {}).values() for name in axes.values()}
+    sizes = {name: torch.export.Dim(name, min=1) for name in sorted(names)}
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
+    shapes = tuple(
+        {0: batch, **{axis: sizes[size] for axis, size in (free or {}).get(name, {}).items()}} for name in inputs
+    )
+    with _quiet(), untied(network):
         program = torch.onnx.export(
             network,
             examples,
             dynamo=True,
             input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=tuple({0: batch} for _ in examples),
+            output_names=list(outputs),
+            dynamic_shapes=(shapes,) if _takes_any_number(network) else shapes,
             opset_version=OPSET,
             external_data=False,
             verbose=False,
@@ -49,6 +65,11 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], output: str = "logits
     _strip_notes(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _takes_any_number(network: nn.Module) -> bool:
+    """Whether the network's arguments are `*inputs`, whose shapes torch wants as one entry."""
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(network.forward).parameters.values())
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

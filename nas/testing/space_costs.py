@@ -9,9 +9,10 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import search_spaces
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, SearchSpace, Workload
 from search_spaces.phases import PhaseNetwork
 from search_spaces.scaling import Scale
 from search_spaces.space import Codes
@@ -152,11 +153,7 @@ class SpaceCostsContract:
             for phase in space.phases:
                 with torch.device("meta"):
                     network = space.build(architecture, phase)
-                variants = space.variants(architecture, phase)
-                first = next(iter(variants.values()))
-                shapes = tuple(space.input_shapes(architecture, phase).values())
-                found = trace(PhaseNetwork(network, variants), shapes, bool(first.indices))
-                assert found == space.workload(architecture, phase)
+                assert traced(space, network, architecture, phase) == space.workload(architecture, phase)
 
     def test_features_are_sums_of_the_workload(
         self, space: SearchSpace, codes: Codes, architectures: list[Architecture]
@@ -213,6 +210,13 @@ class SpaceCostsContract:
             space.features(codes, "dreaming")
         with pytest.raises(ValueError, match="no phase 'dreaming'"):
             space.workload(space.smallest(), "dreaming")
+
+
+def traced(space: SearchSpace, network: nn.Module, architecture: Architecture, phase: str) -> Workload:
+    """The workload of a whole network (on the meta device) in a phase, where that of the space is put together from slots."""
+    variants = space.variants(architecture, phase)
+    shapes = tuple(space.input_shapes(architecture, phase).values())
+    return trace(PhaseNetwork(network, variants), shapes, bool(next(iter(variants.values())).indices))
 
 
 def _least_seconds(function: Callable[[], object]) -> float:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.export.onnx_model import to_onnx
-from nas.testing.space_costs import SpaceCostsContract
+from nas.testing.space_costs import SpaceCostsContract, traced
 from search_spaces import Architecture, SearchSpace
 from search_spaces.elastic import ElasticLayer
+from search_spaces.phases import PhaseNetwork
 from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
-from search_spaces.trace import trace
 
 
 class SearchSpaceContract(SpaceCostsContract):
@@ -37,8 +37,8 @@ class SearchSpaceContract(SpaceCostsContract):
         supernet = deepcopy(trained)
         for architecture in architectures:
             network = supernet.extract(architecture).to("meta")
-            shapes = tuple(space.input_shapes(architecture).values())
-            assert trace(network, shapes) == space.workload(architecture, space.phases[0])
+            for phase in space.phases:
+                assert traced(space, network, architecture, phase) == space.workload(architecture, phase)
 
     def test_macs_are_half_of_the_operations_that_torch_counts(
         self, space: SearchSpace, codes: Codes, architectures: list[Architecture], trained: Supernet
@@ -46,9 +46,11 @@ class SearchSpaceContract(SpaceCostsContract):
         supernet = deepcopy(trained)
         for row, architecture in zip(codes, architectures, strict=True):
             network = supernet.extract(architecture)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                network(*_inputs(supernet, architecture, 1))
-            assert space.macs(row[None], space.phases[0])[0] == counter.get_total_flops() / 2
+            for phase in space.phases:
+                running = PhaseNetwork(network, space.variants(architecture, phase))
+                with FlopCounterMode(display=False) as counter, torch.no_grad():
+                    running(*_inputs(supernet, architecture, 1, phase))
+                assert space.macs(row[None], phase)[0] == counter.get_total_flops() / 2
 
     # ---------------------------------------------------------------- networks
 
@@ -147,17 +149,20 @@ class SearchSpaceContract(SpaceCostsContract):
 
     def test_onnx_runtime_computes_the_same(self, architectures: list[Architecture], trained: Supernet) -> None:
         supernet, architecture = deepcopy(trained), architectures[-1]
-        network = supernet.extract(architecture)
-        content = to_onnx(network, supernet.example_inputs(architecture))
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        names = [entry.name for entry in session.get_inputs()]
-        for batch in (1, 5):
-            inputs = _inputs(supernet, architecture, batch)
-            feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
-            (found,) = session.run(None, feed)
-            with torch.no_grad():
-                expected = network(*inputs)
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+        network, space = supernet.extract(architecture), supernet.space
+        for phase in space.phases:
+            running = PhaseNetwork(network, space.variants(architecture, phase)).eval()
+            content = to_onnx(running, supernet.example_inputs(architecture, phase))
+            session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            names = [entry.name for entry in session.get_inputs()]
+            for batch in (1, 5):
+                inputs = _inputs(supernet, architecture, batch, phase)
+                feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+                with torch.no_grad():
+                    expected = running(*inputs)
+                wanted = expected if isinstance(expected, tuple) else (expected,)
+                for found, output in zip(session.run(None, feed), wanted, strict=True):
+                    np.testing.assert_allclose(found, output, rtol=1e-3, atol=1e-4 * float(output.abs().max()))
 
     # --------------------------------------------------------------- wrong use
 
@@ -196,10 +201,10 @@ def scrambled(space: SearchSpace) -> Supernet:
     return supernet.eval()
 
 
-def _inputs(supernet: Supernet, architecture: Architecture, batch: int) -> list[Tensor]:
+def _inputs(supernet: Supernet, architecture: Architecture, batch: int, phase: str | None = None) -> list[Tensor]:
     """Example inputs of the network, repeatable, `batch` different ones."""
     torch.manual_seed(batch)
-    examples = [supernet.example_inputs(architecture) for _ in range(batch)]
+    examples = [supernet.example_inputs(architecture, phase) for _ in range(batch)]
     return [torch.cat([example[name] for example in examples]) for name in examples[0]]
 
 

@@ -5,16 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search_spaces.slm.attention import BASE
 from search_spaces.slm.mixers import MIXERS, SKIP
+from search_spaces.slm.named import PRESETS
 from search_spaces.space import nearest
 from search_spaces.tabular.checks import check_positive
 
+DEFAULTS: Mapping[str, Any] = {
+    "vocabulary": 2048,
+    "prefill": (512,),
+    "decode": (128, 2048),
+    "widths": (96, 128),
+    "depths": (4, 6, 8),
+    "mixers": MIXERS,
+    "heads": 4,
+    "head_width": None,
+    "kv_heads": (1, 2, 4),
+    "windows": (32, 128),
+    "states": (8, 16),
+    "ratios": (1, 2, 3),
+    "meta_tokens": (0,),
+    "tied": True,
+    "chunk": 16,
+    "kernel": 3,
+    "context": None,
+    "epsilon": 1e-6,
+    "rotary_base": BASE,
+    "attention_bias": False,
+    "attention_norm": False,
+    "shared_queries": True,
+    "kept_layers": None,
+}
+
+
+def preset_options(preset: str) -> dict[str, Any]:
+    """All options of a preset.
+
+    Raises:
+        ValueError: when there is none of that name.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; there are {', '.join(PRESETS)}")
+    return {**DEFAULTS, **PRESETS[preset]}
+
 
 def filled_in(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with those that were left open."""
-    if not (options["widths"] and options["heads"] > 0 and options["meta_tokens"]):
-        return dict(options)
-    seen = max((*options["prefill"], *(tokens + 1 for tokens in options["decode"])), default=0)
+    """The options with those that follow from others.
+
+    Raises:
+        ValueError: when they are impossible.
+    """
+    check_options({name: value for name, value in options.items() if value is not None})
+    seen = max(*options["prefill"], *(tokens + 1 for tokens in options["decode"]), 0, 0)
     defaults = {
         "head_width": max(options["widths"]) // options["heads"],
         "context": seen + max(options["meta_tokens"]),
@@ -23,7 +65,7 @@ def filled_in(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` naming what is impossible."""
+    """Raise `ValueError` naming what is impossible among the options that are given."""
     known = ("mixers", "ratios", "meta_tokens", "prefill", "decode", "kept_layers")
     check_positive(
         **{name: value for name, value in options.items() if name not in known and not isinstance(value, bool)}
@@ -36,7 +78,7 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be 0 or more, and at least one, not {list(options[name])}")
     if SKIP in options["mixers"] and min(options["ratios"]) == 0:
         raise ValueError(f"a layer could be empty: take {SKIP!r} out of mixers, or 0 out of ratios")
-    _check_kept_layers(options["depths"], options["kept_layers"])
+    _check_kept_layers(options["depths"], options.get("kept_layers"))
     heads = options["heads"]
     shared = options["kv_heads"] if options["shared_queries"] else [max(options["kv_heads"])]
     for name, sizes in (("kv_heads", [heads % number for number in shared]),

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from search_spaces.slm.attention import BASE
 from search_spaces.slm.blocks import Embedding, Head
 from search_spaces.slm.checkpoints.weights import SOURCES
 from search_spaces.slm.feed_forward import FeedForward
 from search_spaces.slm.mixers import KINDS, MIXERS, SKIP
-from search_spaces.slm.options import check_options, filled_in
+from search_spaces.slm.named import named
+from search_spaces.slm.options import filled_in, preset_options
 from search_spaces.space import Choice, SearchSpace, Slot, Value, Variant
 from search_spaces.spec import ModuleSpec
 from search_spaces.workload import Shape
@@ -25,37 +25,40 @@ _SHARED = ("width", "meta_tokens")
 
 def hybrid_slm(
     *,
-    vocabulary: int = 2048,
-    prefill: Sequence[int] = (512,),
-    decode: Sequence[int] = (128, 2048),
-    widths: Sequence[int] = (96, 128),
-    depths: Sequence[int] = (4, 6, 8),
-    mixers: Sequence[str] = MIXERS,
-    heads: int = 4,
+    preset: str = "small",
+    vocabulary: int | None = None,
+    prefill: Sequence[int] | None = None,
+    decode: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
+    mixers: Sequence[str] | None = None,
+    heads: int | None = None,
     head_width: int | None = None,
-    kv_heads: Sequence[int] = (1, 2, 4),
-    windows: Sequence[int] = (32, 128),
-    states: Sequence[int] = (8, 16),
-    ratios: Sequence[float] = (1, 2, 3),
-    meta_tokens: Sequence[int] = (0,),
-    tied: bool = True,
-    chunk: int = 16,
-    kernel: int = 3,
+    kv_heads: Sequence[int] | None = None,
+    windows: Sequence[int] | None = None,
+    states: Sequence[int] | None = None,
+    ratios: Sequence[float] | None = None,
+    meta_tokens: Sequence[int] | None = None,
+    tied: bool | None = None,
+    chunk: int | None = None,
+    kernel: int | None = None,
     context: int | None = None,
-    epsilon: float = 1e-6,
-    rotary_base: float = BASE,
-    attention_bias: bool = False,
-    attention_norm: bool = False,
-    shared_queries: bool = True,
+    epsilon: float | None = None,
+    rotary_base: float | None = None,
+    attention_bias: bool | None = None,
+    attention_norm: bool | None = None,
+    shared_queries: bool | None = None,
     kept_layers: Sequence[Sequence[int]] | None = None,
 ) -> SearchSpace:
     """Small language models: width, depth and meta tokens; the mixer of every layer, its size, and the feed-forward.
 
     Phase `prefill_T` is a prompt of T tokens, `decode_L` the token after L others. Smaller networks are the first
     features, layers, key-value heads, key features and hidden units of larger ones; every kind of mixer has weights of
-    its own in each layer.
+    its own in each layer. Options that are not given are those of the preset.
 
     Args:
+        preset: `small` (one or two million parameters, a vocabulary of 2048), `billions` (one to three billion), or a
+            published model, whose sizes the space then has: `llama-3.2-1b`, `lfm2-1.2b` or `mamba2-1.3b`.
         vocabulary: number of tokens.
         prefill: lengths of prompts, each a phase.
         decode: numbers of tokens that the next one follows, each a phase.
@@ -83,23 +86,30 @@ def hybrid_slm(
         kept_layers: for each of `depths` the numbers of the layers that run, from 1; the first ones unless given.
 
     Raises:
-        ValueError: when a size is impossible, a mixer is unknown, or a layer could be empty.
+        ValueError: when a size is impossible, the preset or a mixer is unknown, or a layer could be empty.
     """
-    options = filled_in(dict(locals()))
-    check_options(options)
-    width = Choice("width", tuple(sorted(widths)))
-    depth = Choice("depth", tuple(sorted(depths)))
-    choices = [width, depth, Choice("meta_tokens", tuple(sorted(meta_tokens)))]
+    given = {name: value for name, value in locals().items() if name != "preset" and value is not None}
+    options = filled_in(preset_options(preset) | given)
+    width = Choice("width", tuple(sorted(options["widths"])))
+    depth = Choice("depth", tuple(sorted(options["depths"])))
+    choices = [width, depth, Choice("meta_tokens", tuple(sorted(options["meta_tokens"])))]
     slots = [Slot("embedding", _SHARED, partial(_embedding, options=options))]
-    for number in range(1, max(depths) + 1):
+    for number in range(1, int(depth.options[-1]) + 1):
         layer = _Layer(number, depth, options)
         choices += layer.choices
         slots += layer.slots
     slots.append(Slot("head", _SHARED, partial(_head, options=options)))
-    phases = (*(f"prefill_{tokens}" for tokens in prefill), *(f"decode_{tokens}" for tokens in decode))
-    ties = {"head.linear": "embedding.table"} if tied else {}
+    phases = tuple(f"{name}_{tokens}" for name in ("prefill", "decode") for tokens in options[name])
     return SearchSpace(
-        "hybrid-slm", tuple(choices), tuple(slots), options, phases, "tokens", pretrained=SOURCES, ties=ties
+        "hybrid-slm",
+        tuple(choices),
+        tuple(slots),
+        options,
+        phases,
+        "tokens",
+        named=named(options),
+        pretrained=SOURCES,
+        ties={"head.linear": "embedding.table"} if options["tied"] else {},
     )
 
 

@@ -33,12 +33,14 @@ def checkpoint_options(
     config, shares = CheckpointConfig.read(directory), sorted({*shares, 1.0})
     family = FAMILIES[config.family]
     kept = {len(layers): list(layers) for layers in kept_layers or ()} | {config.layers: [*range(1, config.layers + 1)]}
+    depth = {"mixers": ["skip", "attention"], "depths": [config.layers]}
+    if kept_layers is not None:
+        rising = sorted(kept)
+        depth = {"mixers": ["attention"], "depths": rising, "kept_layers": [kept[layers] for layers in rising]}
     return {
         "vocabulary": config.vocabulary,
         "widths": [config.width],
-        "depths": sorted(kept),
-        "kept_layers": None if kept_layers is None else [kept[depth] for depth in sorted(kept)],
-        "mixers": ["skip", "attention"] if kept_layers is None else ["attention"],
+        **depth,
         "heads": config.heads,
         "head_width": config.head_width,
         "kv_heads": sorted({max(1, round(share * config.kv_heads)) for share in shares}),

@@ -64,7 +64,8 @@ def as_model(network: nn.Sequential) -> tuple[CheckpointConfig, dict[str, Tensor
         raise ValueError("transformers' models have no meta tokens, this network has")
     layers = _layers(modules)
     config = _config(embedding, head, layers)
-    tensors = {their_name("embedding", "embedding", "table.weight"): embedding.table.get_parameter("weight")}
+    table: Tensor = embedding.table.get_parameter("weight")
+    tensors = {their_name("embedding", "embedding", "table.weight"): table}
     tensors[their_name("head", "head", "norm.weight")] = head.norm.get_parameter("weight")
     if not config.tied:
         tensors[their_name("head", "head", "linear.weight")] = head.linear.get_parameter("weight")

@@ -77,7 +77,8 @@ def heads_moved(name: str, tensor: Tensor, inner: int, outer: int) -> Tensor:
     dim = next((dim for end, dim in _QUERIES.items() if name.endswith(end)), None)
     if dim is None or tensor.dim() <= dim or tensor.shape[dim] % (inner * outer):
         return tensor
-    return tensor.unflatten(dim, (outer, inner, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
+    blocks: Tensor = tensor.unflatten(dim, (outer, inner, -1))
+    return blocks.transpose(dim, dim + 1).flatten(dim, dim + 2)
 
 
 def _convert(checkpoint: Checkpoint, supernet: Supernet) -> dict[str, Tensor]:
