@@ -98,13 +98,13 @@ def _check_mixers(mixers: Any) -> None:
 def _check_kept_layers(depths: Sequence[int], kept: Sequence[Sequence[int]] | None) -> None:
     if kept is None:
         return
-    most = max(depths)
-    for depth, layers in zip(depths, kept, strict=False):
-        if len(layers) != depth or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(1, most + 1)):
-            raise ValueError(
-                f"kept_layers of depth {depth} must be {depth} rising numbers of 1 to {most}, not {layers}"
-            )
     if len(kept) != len(depths):
         raise ValueError(
             f"kept_layers must name the layers of each of depths, {list(depths)}, not of {len(kept)} depths"
         )
+    most = max(depths)
+    for depth, layers in zip(depths, kept, strict=True):
+        if len(layers) != depth or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(1, most + 1)):
+            raise ValueError(
+                f"kept_layers of depth {depth} must be {depth} rising numbers of 1 to {most}, not {layers}"
+            )
