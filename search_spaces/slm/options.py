@@ -72,6 +72,9 @@ def check_options(options: Mapping[str, Any]) -> None:
     )
     phases = (*options["prefill"], *options["decode"])
     check_positive(prefill_and_decode=phases)
+    for name in ("prefill", "decode"):
+        if len(set(options[name])) < len(options[name]):
+            raise ValueError(f"{name} has a length twice: {list(options[name])}")
     _check_mixers(options["mixers"])
     for name in ("ratios", "meta_tokens"):
         if not options[name] or min(options[name]) < 0:

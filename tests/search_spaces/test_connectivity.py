@@ -32,6 +32,10 @@ SMALL = {
         "depths": [[0, 1], [1]], "first_kinds": [["fused"], ["fused"]],
         "kinds": [["conv_ffn", "fused"], ["single_head_attention", "small_kernel"]],
     },
+    "hybrid-slm": {
+        "vocabulary": 20, "prefill": [6], "decode": [4], "widths": [8, 12], "depths": [1, 2], "heads": 2, "kv_heads": [1, 2],
+        "mixers": ["skip", "short_convolution", "sliding_window", "attention"], "windows": [4, 6], "ratios": [1, 2],
+    },
     "vit": {"resolutions": [32], "patches": [8, 16], "widths": [32, 64], "depths": [1, 2], "heads": [1, 2], "ratios": [1, 2, 3]},
 }  # fmt: skip
 
