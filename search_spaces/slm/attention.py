@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from search_spaces.layers import Layers
 from search_spaces.reordering import Reordering, input_importance, reorder
 from search_spaces.slm.mixer import Mixer
-from search_spaces.slm.rotation import places, rotation
+from search_spaces.slm.rotation import Stretch, places, rotation
 from search_spaces.workload import Shape
 
 #: As of Llama (Touvron et al., 2023).
@@ -36,6 +36,7 @@ class GroupedAttention(Mixer):
         base: of the rotation.
         bias: whether queries, keys and values have one, as in Qwen2.
         norm_epsilon: of the normalisation of queries and keys in every head, as in Qwen3; 0 leaves it out.
+        stretch: of the rotation, the numbers of a `Stretch`.
 
     Raises:
         ValueError: when the heads cannot be grouped.
@@ -51,11 +52,13 @@ class GroupedAttention(Mixer):
         base: float = BASE,
         bias: bool = False,
         norm_epsilon: float = 0.0,
+        stretch: tuple[float, float, float, float] | None = None,
     ) -> None:
         super().__init__()
         if heads % kv_heads or head_width % 2:
             raise ValueError(f"{heads} heads of {head_width} features cannot share {kv_heads} heads of keys and values")
         self.head_width, self.base = head_width, base
+        self.stretch = None if stretch is None else Stretch(*stretch)
         inner = heads * head_width
         # Each part has one head of queries for every head of keys and values.
         self.query = layers.linear(width, inner, bias=bias, parts=heads // kv_heads)
@@ -123,7 +126,7 @@ class Attention(GroupedAttention):
 
     def attended(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         tokens = keys.shape[2]
-        turn = rotation(places(0, tokens, keys), self.head_width, self.base)
+        turn = rotation(places(0, tokens, keys), self.head_width, self.base, self.stretch)
         queries, keys = turn(queries), turn(keys)
         # The queries of a group are rows of one matrix, so that no key is repeated.
         scores = queries.flatten(2, 3) @ keys.transpose(2, 3)
@@ -134,7 +137,7 @@ class Attention(GroupedAttention):
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         keys, values = state
         query, key, value = self._projected(x)
-        turn = rotation(places(keys.shape[2], 1, keys), self.head_width, self.base)
+        turn = rotation(places(keys.shape[2], 1, keys), self.head_width, self.base, self.stretch)
         keys, values = torch.cat([keys, turn(key)], dim=2), torch.cat([values, value], dim=2)
         return self._joined(_read(turn(query), keys, values)), keys, values
 
@@ -166,8 +169,9 @@ class SlidingWindow(GroupedAttention):
         base: float = BASE,
         bias: bool = False,
         norm_epsilon: float = 0.0,
+        stretch: tuple[float, float, float, float] | None = None,
     ) -> None:
-        super().__init__(layers, width, heads, kv_heads, head_width, base, bias, norm_epsilon)
+        super().__init__(layers, width, heads, kv_heads, head_width, base, bias, norm_epsilon, stretch)
         if window < 2:
             raise ValueError(f"a window has 2 tokens or more, not {window}")
         self.window = layers.size(window)
@@ -175,8 +179,8 @@ class SlidingWindow(GroupedAttention):
     def attended(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         tokens, window, groups = keys.shape[2], self.window.value, queries.shape[2]
         blocks = (tokens + window - 1) // window
-        turn = rotation(places(0, 2 * window, keys), self.head_width, self.base)
-        own = rotation(places(window, window, keys), self.head_width, self.base)
+        turn = rotation(places(0, 2 * window, keys), self.head_width, self.base, self.stretch)
+        own = rotation(places(window, window, keys), self.head_width, self.base, self.stretch)
         asking = own(_blocks(queries.flatten(1, 2), blocks, window)).unflatten(1, (-1, groups))
         asking = asking.transpose(2, 3).flatten(3, 4)  # (n, kv_heads, blocks, groups * window, head_width)
         seen, read = (_with_block_before(_blocks(y, blocks, window)) for y in (keys, values))
@@ -203,8 +207,8 @@ class SlidingWindow(GroupedAttention):
         query, key, value = self._projected(x)
         keys, values = (torch.cat(pair, dim=2) for pair in zip(state, (key, value), strict=True))
         last = keys.shape[2] - 1
-        turned = rotation(places(0, last + 1, keys), self.head_width, self.base)(keys)
-        query = rotation(places(last, 1, keys), self.head_width, self.base)(query)
+        turned = rotation(places(0, last + 1, keys), self.head_width, self.base, self.stretch)(keys)
+        query = rotation(places(last, 1, keys), self.head_width, self.base, self.stretch)(query)
         return (self._joined(_read(query, turned, values)), *self._kept(keys, values))
 
     @staticmethod

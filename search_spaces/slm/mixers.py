@@ -104,6 +104,7 @@ def _attention(options: Arguments, chosen: Arguments) -> Arguments:
         "heads": heads,
         "head_width": options["head_width"],
         "base": options["rotary_base"],
+        "stretch": None if options["rotary_stretch"] is None else tuple(options["rotary_stretch"]),
         "bias": options["attention_bias"],
         "norm_epsilon": options["epsilon"] if options["attention_norm"] else 0.0,
     }

@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = {
     "context": None,
     "epsilon": 1e-6,
     "rotary_base": BASE,
+    "rotary_stretch": None,
     "attention_bias": False,
     "attention_norm": False,
     "shared_queries": True,
@@ -81,6 +82,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be 0 or more, and at least one, not {list(options[name])}")
     if SKIP in options["mixers"] and min(options["ratios"]) == 0:
         raise ValueError(f"a layer could be empty: take {SKIP!r} out of mixers, or 0 out of ratios")
+    if len(options.get("rotary_stretch", range(4))) != 4:
+        raise ValueError("rotary_stretch must be factor, low, high and context")
     _check_kept_layers(options["depths"], options.get("kept_layers"))
     heads = options["heads"]
     shared = options["kv_heads"] if options["shared_queries"] else [max(options["kv_heads"])]

@@ -45,6 +45,7 @@ def hybrid_slm(
     context: int | None = None,
     epsilon: float | None = None,
     rotary_base: float | None = None,
+    rotary_stretch: Sequence[float] | None = None,
     attention_bias: bool | None = None,
     attention_norm: bool | None = None,
     shared_queries: bool | None = None,
@@ -79,6 +80,8 @@ def hybrid_slm(
             phases have.
         epsilon: of normalisation.
         rotary_base: of the rotation in attention.
+        rotary_stretch: how slow pairs are slowed down, as in Llama 3.1: the four numbers of
+            `search_spaces.slm.rotation.Stretch`; not unless given.
         attention_bias: whether queries, keys and values of attention have a bias.
         attention_norm: whether queries and keys of attention are normalised in every head.
         shared_queries: whether all heads of queries share the key-value heads that a layer has; otherwise each has as

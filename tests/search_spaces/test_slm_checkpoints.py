@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from slm_checkpoints import FAMILIES, logits, model, saved, supernet_of, tokens
+from slm_checkpoints import FAMILIES, loaded_by_transformers, logits, model, saved, supernet_of, tokens
 
 import search_spaces
 from search_spaces.phases import PhaseNetwork
-from search_spaces.slm.checkpoints import CheckpointConfig, checkpoint_options
+from search_spaces.slm.checkpoints import CheckpointConfig, checkpoint_options, export_checkpoint
 from search_spaces.slm.checkpoints.options import _ratio
 
 
@@ -27,6 +27,29 @@ def test_the_largest_network_is_the_model(family: str, tied: bool, tmp_path: Pat
     network = supernet.extract(supernet.space.largest())
     torch.testing.assert_close(logits(network, tokens()), expected, rtol=0, atol=1e-5)
     assert expected.std() > 0.2
+
+
+def test_the_slower_rotation_of_llama_3(tmp_path: Path) -> None:
+    """Of three pairs one keeps its pace, one is slowed down to a third, and one in between; also in a window."""
+    rope = {"rope_type": "llama3", "rope_theta": 900.0, "factor": 3.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 20}  # fmt: skip
+    published = model(rope_parameters=rope, head_dim=6, num_attention_heads=4, num_key_value_heads=2)
+    mixers = ["sliding_window", "attention"]
+    supernet = supernet_of(saved(published, tmp_path), mixers=mixers, windows=[16])
+    space, largest = supernet.space, supernet.space.largest()
+    assert space.options["rotary_stretch"] == [3.0, 1.0, 4.0, 20.0]
+    expected = logits(published, tokens())
+    for mixer in mixers:
+        values = {name: mixer if name.endswith("mixer") else value for name, value in largest.items}
+        network = supernet.extract(type(largest)(largest.space, tuple(values.items())))
+        torch.testing.assert_close(logits(network, tokens()), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(
+        logits(model(head_dim=6, num_attention_heads=4, num_key_value_heads=2), tokens()), expected, atol=1e-3
+    )
+    export_checkpoint(supernet.extract(largest), tmp_path / "written", tmp_path)
+    written = loaded_by_transformers(tmp_path / "written")
+    torch.testing.assert_close(logits(written, tokens()), expected, rtol=0, atol=1e-5)
+    assert written.config.rope_parameters == rope  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -98,6 +121,11 @@ def test_impossible_kept_layers(kept: list[list[int]], message: str) -> None:
         search_spaces.get("hybrid-slm", depths=(1, 2, 3), kept_layers=kept)
 
 
+def test_an_impossible_stretch() -> None:
+    with pytest.raises(ValueError, match="factor, low, high and context"):
+        search_spaces.get("hybrid-slm", rotary_stretch=(2.0, 1.0))
+
+
 def test_windows_begin_with_the_weights_of_attention(tmp_path: Path) -> None:
     """A window that is longer than the text sees all of it."""
     published = model("Qwen3")
@@ -145,6 +173,7 @@ class TestBadInput:
             ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
             ({"attention_bias": True}, "attention_bias = True"),
             ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn'"),
+            ({"rope_parameters": {"rope_type": "llama3"}}, "no value for 'factor'"),
             ({"num_attention_heads": None}, r"config\.json"),
         ],
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.slm.attention import BASE
+from search_spaces.slm.rotation import Stretch
 from search_spaces.space import nearest
 
 FILE = "config.json"
@@ -61,6 +62,7 @@ class CheckpointConfig:
         tied: whether the head reads the table of the embedding.
         epsilon: of normalisation.
         rotary_base: of the rotation.
+        rotary_stretch: of the rotation, if any.
     """
 
     family: str
@@ -74,6 +76,7 @@ class CheckpointConfig:
     tied: bool
     epsilon: float
     rotary_base: float
+    rotary_stretch: Stretch | None
 
     @classmethod
     def read(cls, directory: str | Path) -> CheckpointConfig:
@@ -117,7 +120,7 @@ class CheckpointConfig:
             head_width=int(content.get("head_dim") or width // heads),
             tied=bool(content.get("tie_word_embeddings", False)),
             epsilon=float(content["rms_norm_eps"]),
-            rotary_base=_rotary_base(content),
+            **_rotation(content),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,14 +139,33 @@ class CheckpointConfig:
             "rms_norm_eps": self.epsilon,
             # The older key, which versions before 5 read, and the newer ones take over.
             "rope_theta": self.rotary_base,
+            "rope_scaling": None if self.rotary_stretch is None else _llama3(self.rotary_stretch),
             **_FIXED,
         }
 
 
-def _rotary_base(content: Mapping[str, Any]) -> float:
-    """Of the configurations of transformers 5 (`rope_parameters`) and before (`rope_theta` and `rope_scaling`)."""
+#: The numbers of a stretch by their names in a configuration.
+_STRETCH = {
+    "factor": "factor",
+    "low_freq_factor": "low",
+    "high_freq_factor": "high",
+    "original_max_position_embeddings": "context",
+}
+
+
+def _rotation(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Base and stretch of configurations of transformers 5 (`rope_parameters`) and before (`rope_theta`, `rope_scaling`)."""
     parameters = content.get("rope_parameters") or content.get("rope_scaling") or {}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"rotary positions of the type {kind!r} are not supported, only 'default'")
-    return float(parameters.get("rope_theta", content.get("rope_theta", BASE)))
+    if kind not in ("default", "llama3"):
+        raise ValueError(f"rotary positions of the type {kind!r} are not supported, only 'default' and 'llama3'")
+    numbers = {ours: float(parameters[theirs]) for theirs, ours in _STRETCH.items()} if kind == "llama3" else None
+    return {
+        "rotary_base": float(parameters.get("rope_theta", content.get("rope_theta", BASE))),
+        "rotary_stretch": None if numbers is None else Stretch(**numbers),
+    }
+
+
+def _llama3(stretch: Stretch) -> dict[str, Any]:
+    numbers = stretch._asdict() | {"context": round(stretch.context)}  # transformers wants an integer
+    return {"rope_type": "llama3", **{theirs: numbers[ours] for theirs, ours in _STRETCH.items()}}

@@ -49,6 +49,7 @@ def checkpoint_options(
         "tied": config.tied,
         "epsilon": config.epsilon,
         "rotary_base": config.rotary_base,
+        **({} if config.rotary_stretch is None else {"rotary_stretch": list(config.rotary_stretch)}),
         "attention_bias": family.bias,
         "attention_norm": family.norm,
     }

@@ -112,6 +112,7 @@ def _config(embedding: Embedding, head: Head, layers: Sequence[Layer]) -> Checkp
         tied=isinstance(head.linear, TiedLinear),
         epsilon=float(head.norm.eps or 0.0),
         rotary_base=attention.base,
+        rotary_stretch=attention.stretch,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,11 +111,16 @@ def _check_same(config: CheckpointConfig, supernet: Supernet) -> None:
         "head_width": (options["head_width"], config.head_width),
         "epsilon": (options["epsilon"], config.epsilon),
         "rotary_base": (options["rotary_base"], config.rotary_base),
+        "rotary_stretch": (_numbers(options["rotary_stretch"]), _numbers(config.rotary_stretch)),
     }
     different = [f"{name} {ours} of the space, {theirs} of the model" for name, (ours, theirs) in pairs.items()
                  if ours != theirs]  # fmt: skip
     if different:
         raise ValueError(f"the largest network of the space is another one than the model: {'; '.join(different)}")
+
+
+def _numbers(stretch: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if stretch is None else tuple(stretch)
 
 
 def _take_repeats(checkpoint: Checkpoint, config: CheckpointConfig, tied: bool) -> None:
