@@ -267,7 +267,7 @@ class TestBatchNorm:
         (lambda x: F.adaptive_max_pool2d(x, 2), "aten.adaptive_max_pool2d"),
         (lambda x: x.relu_(), "aten.relu_"),
         (lambda x: x + torch.rand(1, device="meta"), "aten.rand"),
-        (lambda x: x.cumsum(1), "aten.cumsum"),
+        (lambda x: x.cumprod(1), "aten.cumprod"),
         (lambda x: x + torch.empty(1, device="meta"), "constant that was made on the way"),
     ],
 )
