@@ -11,12 +11,14 @@ from search_spaces.slm.checkpoints.activity import equalise_activity
 from search_spaces.slm.checkpoints.config import FAMILIES, CheckpointConfig
 from search_spaces.slm.checkpoints.depth import keep_layers, rank_layers
 from search_spaces.slm.checkpoints.export import export_checkpoint
+from search_spaces.slm.checkpoints.linear import copy_attention
 from search_spaces.slm.checkpoints.options import checkpoint_options
 
 __all__ = [
     "FAMILIES",
     "CheckpointConfig",
     "checkpoint_options",
+    "copy_attention",
     "equalise_activity",
     "export_checkpoint",
     "keep_layers",
