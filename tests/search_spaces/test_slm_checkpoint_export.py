@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def architecture(space: SearchSpace, **values: object) -> Architecture:
     return space.architectures(space.codes([Architecture(space.name, tuple(found.items()))]))[0]  # type: ignore[arg-type]
 
 
-def assert_same(network: nn.Module, directory: Path) -> nn.Module:
+def assert_same(network: nn.Module, directory: Path) -> Any:
     written = loaded_by_transformers(directory)
     torch.testing.assert_close(logits(written, tokens()), logits(network, tokens()), rtol=0, atol=1e-5)
     return written

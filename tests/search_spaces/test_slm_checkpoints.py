@@ -49,7 +49,7 @@ def test_the_slower_rotation_of_llama_3(tmp_path: Path) -> None:
     export_checkpoint(supernet.extract(largest), tmp_path / "written", tmp_path)
     written = loaded_by_transformers(tmp_path / "written")
     torch.testing.assert_close(logits(written, tokens()), expected, rtol=0, atol=1e-5)
-    assert written.config.rope_parameters == rope  # type: ignore[union-attr]
+    assert written.config.rope_parameters == rope
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -88,7 +88,7 @@ def test_fewer_heads_are_those_that_are_read_most_with_their_queries(tmp_path: P
     values = {name: 3 if name.endswith("kv_heads") else value for name, value in smaller.items}
     network = supernet.extract(type(smaller)(smaller.space, tuple(values.items())))
     with torch.no_grad():
-        for layer in published.get_submodule("model.layers"):  # type: ignore[union-attr]
+        for layer in published.get_submodule("model.layers"):
             output = layer.get_parameter("self_attn.o_proj.weight")
             weakest = int(output.abs().sum(0).view(4, -1).sum(1).argmin())
             output.view(16, 4, -1)[:, weakest] = 0
@@ -105,9 +105,9 @@ def test_kept_layers_are_those_of_the_model(tmp_path: Path) -> None:
     two = type(largest)(largest.space, tuple((largest.values | {"depth": 2}).items()))
     assert space.variants(two).keys() == {"embedding", "head", *(f"layer{n}_{slot}" for n in (1, 3)
                                                               for slot in ("mixer", "feed_forward"))}  # fmt: skip
-    del published.get_submodule("model.layers")[1]  # type: ignore[operator]
-    published.config.num_hidden_layers = 2  # type: ignore[union-attr]
-    published.get_submodule("model.layers.1.self_attn").layer_idx = 1  # type: ignore[assignment]
+    del published.get_submodule("model.layers")[1]
+    published.config.num_hidden_layers = 2
+    published.get_submodule("model.layers.1.self_attn").layer_idx = 1
     torch.testing.assert_close(logits(supernet.extract(two), tokens()), logits(published, tokens()), rtol=0, atol=1e-5)
     assert len({a.key for a in space.sample(40, 0)}) == 40
 
