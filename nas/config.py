@@ -103,8 +103,8 @@ class StrategyConfig(_Section):
 
 class PretrainedConfig(_Section):
     """A file of weights that already exist, with which the training begins. `source` says whose names it uses: one of
-    those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote; `package:NAME/FILE`
-    is a file inside of an installed package. With `partial` what matches is loaded when something does not, such as the
+    those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote, or for language
+    models that of a directory which transformers wrote; `package:NAME/FILE` is a file inside of an installed package. With `partial` what matches is loaded when something does not, such as the
     classifier of other classes."""
 
     source: str

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from search_spaces.safetensors_directory import read_directory
+
 if TYPE_CHECKING:
     from search_spaces.supernet import Supernet
 
@@ -28,22 +30,23 @@ class Checkpoint:
 
     Args:
         tensors: by name.
+        directory: that they are from, when it is more than one file.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = dict(tensors)
+    def __init__(self, tensors: Mapping[str, Tensor], directory: Path | None = None) -> None:
+        self.tensors, self.directory = dict(tensors), directory
         self._taken: set[str] = set()
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
-        """Read a safetensors file, or one that `torch.save` wrote; no code in it is run.
+        """Read a safetensors file, a directory of them, or a file that `torch.save` wrote; no code in it is run.
 
         Raises:
             ValueError: when the file cannot be read, or holds no weights by name.
         """
         path = Path(path)
         try:
-            content = load_file(path) if path.suffix == ".safetensors" else _torch_file(path)
+            content = _content(path)
         except Exception as error:  # torch's reader fails in as many ways as a file may be damaged
             raise ValueError(f"{path}: no weights can be read from it: {error}") from error
         while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
@@ -56,7 +59,7 @@ class Checkpoint:
             tensors = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
         if not tensors:
             raise ValueError(f"{path}: expected weights by name (a state dictionary)")
-        return cls(tensors)
+        return cls(tensors, path if path.is_dir() else None)
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -77,7 +80,11 @@ class Checkpoint:
         return sorted(self.tensors.keys() - self._taken)
 
 
-def _torch_file(path: Path) -> object:
+def _content(path: Path) -> object:
+    if path.is_dir():
+        return read_directory(path)
+    if path.suffix == ".safetensors":
+        return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -151,7 +158,7 @@ def load(supernet: Supernet, converter: Converter, path: str | Path, partial: bo
     Args:
         supernet: whose weights are replaced; untouched when this raises.
         converter: knows the names of the file.
-        path: safetensors, or written by `torch.save`.
+        path: safetensors (a file, or a directory of transformers), or written by `torch.save`.
         partial: whether to load what matches when something does not, such as the classifier of other classes.
 
     Raises:

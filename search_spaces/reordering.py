@@ -28,14 +28,19 @@ class Reordering:
         other.copy_(other.index_select(self.dim, self.order))
 
 
+def input_importance(reader: nn.Module) -> Tensor:
+    """L1 norm of the weights that read each input of `reader`, a convolution or linear layer."""
+    weight: Tensor = reader.get_parameter("weight").detach()
+    return weight.abs().transpose(0, 1).flatten(1).sum(1)
+
+
 def falling_importance(reader: nn.Module, blocks: int = 1) -> Tensor:
     """Order of the inputs of `reader`, a convolution or linear layer, by falling L1 norm of the weights that read them.
 
     Args:
         blocks: equal blocks of inputs, within each of which they are ordered.
     """
-    weight: Tensor = reader.get_parameter("weight").detach()
-    importance = weight.abs().transpose(0, 1).flatten(1).sum(1).view(blocks, -1)
+    importance = input_importance(reader).view(blocks, -1)
     order = importance.argsort(dim=1, descending=True, stable=True)
     offsets = torch.arange(blocks, device=order.device)[:, None] * importance.shape[1]
     return (order + offsets).flatten()

@@ -111,7 +111,8 @@ class Supernet(nn.Module):
 
         Args:
             source: whose names the file uses: one of `space.pretrained`.
-            path: safetensors, or written by `torch.save` (weights only, no code is run).
+            path: safetensors (a file, or a directory of transformers), or written by `torch.save` (weights only, no code
+                is run).
             partial: whether to load what matches when something does not.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,8 +17,21 @@ def spaces(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A space, or package.module:function for your own.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="DIR",
+            help="With hybrid-slm: a language model of transformers (config.json and safetensors). Print the part of a "
+            "configuration whose space is around it and whose training begins with its weights.",
+        ),
+    ] = None,
 ) -> None:
     """List the search spaces, or one space's options, choices, size, the costs of its published, smallest and largest networks, and whose weights it takes."""
+    if checkpoint is not None:
+        _show_checkpoint(name, checkpoint)
+        return
+
     import inspect
 
     from rich.table import Table
@@ -56,3 +70,20 @@ def spaces(
     sources = ", ".join(space.pretrained) or "none"
     known = f"Sources of weights, for training.pretrained.source in a configuration: {sources}"
     show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends, known)
+
+
+def _show_checkpoint(name: str | None, directory: Path) -> None:
+    """Print the sections of a configuration for a language model that exists."""
+    import yaml
+
+    from nas.cli.options import show
+    from nas.errors import UsageError
+    from search_spaces.slm.checkpoints import checkpoint_options
+
+    if name != "hybrid-slm":
+        raise UsageError("models of transformers are networks of hybrid-slm: nas spaces hybrid-slm --checkpoint DIR")
+    sections = {
+        "space": {"name": name, "options": checkpoint_options(directory)},
+        "training": {"pretrained": {"source": "transformers", "path": str(directory)}},
+    }
+    show(yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, width=100).rstrip())

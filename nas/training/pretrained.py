@@ -19,15 +19,15 @@ def load_pretrained(supernet: Supernet, config: PretrainedConfig) -> dict[str, A
     """Put the weights that a configuration names into `supernet`, and order its channels by their importance.
 
     Returns:
-        What was loaded, as JSON: source, path, SHA-256 of the file, number of tensors, and what did not match.
+        What was loaded, as JSON: source, path, SHA-256 of the file (of a directory: of the digests of its configuration
+        and weights), number of tensors, and what did not match.
 
     Raises:
         UsageError: when the file is not there or does not match the supernet, which is then as before.
     """
     file = find_file(config.path)
     try:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = _digest(file)
         found = supernet.load_pretrained(config.source, file, config.partial)
     except (OSError, ValueError) as error:
         raise UsageError(f"training.pretrained: {error}") from error
@@ -44,8 +44,16 @@ def load_pretrained(supernet: Supernet, config: PretrainedConfig) -> dict[str, A
     }
 
 
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file for pattern in ("*.json", "*.safetensors") for file in path.glob(pattern))
+        return hashlib.sha256("".join(file.name + _digest(file) for file in files).encode()).hexdigest()
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def find_file(path: str) -> Path:
-    """The file of a path, or of `package:NAME/FILE`: a file of an installed package, of which no code is run.
+    """The file or directory of a path, or of `package:NAME/FILE`: a file of an installed package, of which no code is run.
 
     Raises:
         UsageError: when there is no such package, or the file would be outside of it.

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.layers import Layers
+from search_spaces.reordering import Reordering, input_importance, reorder
 from search_spaces.slm.mixer import Mixer
-from search_spaces.slm.rotation import places, rotation
+from search_spaces.slm.rotation import Stretch, places, rotation
 from search_spaces.workload import Shape
 
 #: As of Llama (Touvron et al., 2023).
@@ -23,7 +24,8 @@ class GroupedAttention(Mixer):
     """Several heads of queries share each head of keys and values (Ainslie et al., "GQA", EMNLP 2023).
 
     Query head `h` reads key-value head `h % kv_heads`: with fewer key-value heads, which are the first ones, those that
-    remain keep the queries that they had. Sizes are taken from the layers, so that an elastic mixer follows them.
+    remain keep the queries that they had. With fewer heads of queries, too, the queries of the others leave with them.
+    Sizes are taken from the layers, so that an elastic mixer follows them.
 
     Args:
         layers: makes the layers.
@@ -31,19 +33,39 @@ class GroupedAttention(Mixer):
         heads: heads of queries.
         kv_heads: heads of keys and values, a divisor of `heads`.
         head_width: features of a head.
+        base: of the rotation.
+        bias: whether queries, keys and values have one, as in Qwen2.
+        norm_epsilon: of the normalisation of queries and keys in every head, as in Qwen3; 0 leaves it out.
+        stretch: of the rotation, the numbers of a `Stretch`.
 
     Raises:
         ValueError: when the heads cannot be grouped.
     """
 
-    def __init__(self, layers: Layers, width: int, heads: int, kv_heads: int, head_width: int) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        base: float = BASE,
+        bias: bool = False,
+        norm_epsilon: float = 0.0,
+        stretch: tuple[float, float, float, float] | None = None,
+    ) -> None:
         super().__init__()
         if heads % kv_heads or head_width % 2:
             raise ValueError(f"{heads} heads of {head_width} features cannot share {kv_heads} heads of keys and values")
-        self.head_width = head_width
-        self.query = layers.linear(width, heads * head_width, bias=False)
-        self.key, self.value = (layers.linear(width, kv_heads * head_width, bias=False) for _ in range(2))
-        self.output = layers.linear(heads * head_width, width, bias=False)
+        self.head_width, self.base = head_width, base
+        self.stretch = None if stretch is None else Stretch(*stretch)
+        inner = heads * head_width
+        # Each part has one head of queries for every head of keys and values.
+        self.query = layers.linear(width, inner, bias=bias, parts=heads // kv_heads)
+        self.key, self.value = (layers.linear(width, kv_heads * head_width, bias=bias) for _ in range(2))
+        self.output = layers.linear(inner, width, bias=False, follows=self.query)
+        norms = (layers.rms_norm(head_width, norm_epsilon) if norm_epsilon else nn.Identity() for _ in range(2))
+        self.query_norm, self.key_norm = norms
 
     def forward(self, x: Tensor) -> Tensor:
         return self.prefill(x)[0]
@@ -66,12 +88,32 @@ class GroupedAttention(Mixer):
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (scaled), keys and values, as `attended` takes them."""
         size, tokens = self.head_width, x.shape[1]
-        query, key, value = self.query(x) * size**-0.5, self.key(x), self.value(x)
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key = self._normed(self.query_norm, query) * size**-0.5, self._normed(self.key_norm, key)
         heads = key.shape[-1] // size
         groups = query.shape[-1] // (heads * size)
         queries = query.view(-1, tokens, groups, heads, size).permute(0, 3, 2, 1, 4)
         keys, values = (y.view(-1, tokens, heads, size).transpose(1, 2) for y in (key, value))
         return queries, keys, values
+
+    def _normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Every head of `x`, shape (n, t, heads * head_width), normalised when it has to be."""
+        if isinstance(norm, nn.Identity):
+            return x
+        heads: Tensor = norm(x.unflatten(2, (-1, self.head_width)))
+        return heads.flatten(2)
+
+    def sort_channels(self) -> list[Reordering]:
+        """Order the heads of keys and values, each with its queries, by falling L1 norm of the weights that read them."""
+        size = self.head_width
+        count = self.key.get_parameter("weight").shape[0] // size
+        read = input_importance(self.output).view(-1, count, size).sum((0, 2))
+        heads = read.argsort(descending=True, stable=True)
+        order = (heads[:, None] * size + torch.arange(size, device=heads.device)).flatten()
+        groups = self.output.get_parameter("weight").shape[1] // (count * size)
+        queries = (torch.arange(groups, device=order.device)[:, None] * count * size + order).flatten()
+        rows = [move for layer in (self.key, self.value) for move in reorder(layer, 0, order)]
+        return rows + reorder(self.query, 0, queries) + reorder(self.output, 1, queries)
 
     def _joined(self, attended: Tensor) -> Tensor:
         """The output tokens of what all heads read, shape (n, kv_heads, groups, t, head_width)."""
@@ -84,7 +126,7 @@ class Attention(GroupedAttention):
 
     def attended(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         tokens = keys.shape[2]
-        turn = rotation(places(0, tokens, keys), self.head_width, BASE)
+        turn = rotation(places(0, tokens, keys), self.head_width, self.base, self.stretch)
         queries, keys = turn(queries), turn(keys)
         # The queries of a group are rows of one matrix, so that no key is repeated.
         scores = queries.flatten(2, 3) @ keys.transpose(2, 3)
@@ -95,7 +137,7 @@ class Attention(GroupedAttention):
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         keys, values = state
         query, key, value = self._projected(x)
-        turn = rotation(places(keys.shape[2], 1, keys), self.head_width, BASE)
+        turn = rotation(places(keys.shape[2], 1, keys), self.head_width, self.base, self.stretch)
         keys, values = torch.cat([keys, turn(key)], dim=2), torch.cat([values, value], dim=2)
         return self._joined(_read(turn(query), keys, values)), keys, values
 
@@ -116,8 +158,20 @@ class SlidingWindow(GroupedAttention):
         window: tokens that are seen, at least 2.
     """
 
-    def __init__(self, layers: Layers, width: int, heads: int, kv_heads: int, head_width: int, window: int) -> None:
-        super().__init__(layers, width, heads, kv_heads, head_width)
+    def __init__(
+        self,
+        layers: Layers,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        window: int,
+        base: float = BASE,
+        bias: bool = False,
+        norm_epsilon: float = 0.0,
+        stretch: tuple[float, float, float, float] | None = None,
+    ) -> None:
+        super().__init__(layers, width, heads, kv_heads, head_width, base, bias, norm_epsilon, stretch)
         if window < 2:
             raise ValueError(f"a window has 2 tokens or more, not {window}")
         self.window = layers.size(window)
@@ -125,8 +179,8 @@ class SlidingWindow(GroupedAttention):
     def attended(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         tokens, window, groups = keys.shape[2], self.window.value, queries.shape[2]
         blocks = (tokens + window - 1) // window
-        turn = rotation(places(0, 2 * window, keys), self.head_width, BASE)
-        own = rotation(places(window, window, keys), self.head_width, BASE)
+        turn = rotation(places(0, 2 * window, keys), self.head_width, self.base, self.stretch)
+        own = rotation(places(window, window, keys), self.head_width, self.base, self.stretch)
         asking = own(_blocks(queries.flatten(1, 2), blocks, window)).unflatten(1, (-1, groups))
         asking = asking.transpose(2, 3).flatten(3, 4)  # (n, kv_heads, blocks, groups * window, head_width)
         seen, read = (_with_block_before(_blocks(y, blocks, window)) for y in (keys, values))
@@ -153,8 +207,8 @@ class SlidingWindow(GroupedAttention):
         query, key, value = self._projected(x)
         keys, values = (torch.cat(pair, dim=2) for pair in zip(state, (key, value), strict=True))
         last = keys.shape[2] - 1
-        turned = rotation(places(0, last + 1, keys), self.head_width, BASE)(keys)
-        query = rotation(places(last, 1, keys), self.head_width, BASE)(query)
+        turned = rotation(places(0, last + 1, keys), self.head_width, self.base, self.stretch)(keys)
+        query = rotation(places(last, 1, keys), self.head_width, self.base, self.stretch)(query)
         return (self._joined(_read(query, turned, values)), *self._kept(keys, values))
 
     @staticmethod

@@ -88,27 +88,38 @@ class Kind:
         block: the residual block with it.
         choices: those of a layer that it depends on, some of `kv_heads`, `window` and `state`; they are arguments of the
             mixer.
-        fixed: the other arguments of the mixer but its width, of the options of the space.
+        others: the other arguments of the mixer but its width, of the options of the space and those arguments.
     """
 
     block: type[MixerBlock]
     choices: tuple[str, ...]
-    fixed: Callable[[Arguments], Arguments]
+    others: Callable[[Arguments, Arguments], Arguments]
 
 
-def _attention(options: Arguments) -> Arguments:
-    return {"heads": options["heads"], "head_width": options["head_width"]}
+def _attention(options: Arguments, chosen: Arguments) -> Arguments:
+    heads = options["heads"]
+    if not options["shared_queries"]:
+        heads = heads // max(options["kv_heads"]) * chosen["kv_heads"]
+    return {
+        "heads": heads,
+        "head_width": options["head_width"],
+        "base": options["rotary_base"],
+        "stretch": None if options["rotary_stretch"] is None else tuple(options["rotary_stretch"]),
+        "bias": options["attention_bias"],
+        "norm_epsilon": options["epsilon"] if options["attention_norm"] else 0.0,
+    }
 
 
-def _heads(options: Arguments) -> Arguments:
+def _heads(options: Arguments, chosen: Arguments) -> Arguments:
     return {"heads": options["heads"]}
 
 
-def _rat(options: Arguments) -> Arguments:
-    return {**_attention(options), "chunk": options["chunk"], "rows": -(-options["context"] // options["chunk"])}
+def _rat(options: Arguments, chosen: Arguments) -> Arguments:
+    sizes = {name: options[name] for name in ("heads", "head_width", "chunk")}
+    return {**sizes, "rows": -(-options["context"] // options["chunk"])}
 
 
-def _short_convolution(options: Arguments) -> Arguments:
+def _short_convolution(options: Arguments, chosen: Arguments) -> Arguments:
     return {"kernel": options["kernel"]}
 
 

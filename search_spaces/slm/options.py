@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.checks import check_positive
+from search_spaces.slm.attention import BASE
 from search_spaces.slm.mixers import MIXERS, SKIP
 from search_spaces.slm.named import PRESETS
 from search_spaces.space import nearest
@@ -29,6 +30,12 @@ DEFAULTS: Mapping[str, Any] = {
     "kernel": 3,
     "context": None,
     "epsilon": 1e-6,
+    "rotary_base": BASE,
+    "rotary_stretch": None,
+    "attention_bias": False,
+    "attention_norm": False,
+    "shared_queries": True,
+    "kept_layers": None,
 }
 
 
@@ -60,8 +67,10 @@ def filled_in(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise `ValueError` naming what is impossible among the options that are given."""
-    known = ("mixers", "ratios", "meta_tokens", "tied", "prefill", "decode")
-    check_positive(**{name: value for name, value in options.items() if name not in known})
+    known = ("mixers", "ratios", "meta_tokens", "prefill", "decode", "kept_layers")
+    check_positive(
+        **{name: value for name, value in options.items() if name not in known and not isinstance(value, bool)}
+    )
     phases = (*options["prefill"], *options["decode"])
     check_positive(prefill_and_decode=phases)
     for name in ("prefill", "decode"):
@@ -73,8 +82,12 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be 0 or more, and at least one, not {list(options[name])}")
     if SKIP in options["mixers"] and min(options["ratios"]) == 0:
         raise ValueError(f"a layer could be empty: take {SKIP!r} out of mixers, or 0 out of ratios")
+    if len(options.get("rotary_stretch", range(4))) != 4:
+        raise ValueError("rotary_stretch must be factor, low, high and context")
+    _check_kept_layers(options["depths"], options.get("kept_layers"))
     heads = options["heads"]
-    for name, sizes in (("kv_heads", [heads % number for number in options["kv_heads"]]),
+    shared = options["kv_heads"] if options["shared_queries"] else [max(options["kv_heads"])]
+    for name, sizes in (("kv_heads", [heads % number for number in shared]),
                         ("widths", [width % heads for width in options["widths"]])):  # fmt: skip
         if any(sizes):
             raise ValueError(f"{name} and heads must divide each other; {list(options[name])} do not with {heads}")
@@ -86,3 +99,18 @@ def _check_mixers(mixers: Any) -> None:
     for name in mixers:
         if name not in MIXERS:
             raise ValueError(f"there is no mixer {name!r}{nearest(str(name), MIXERS)}; there are {', '.join(MIXERS)}")
+
+
+def _check_kept_layers(depths: Sequence[int], kept: Sequence[Sequence[int]] | None) -> None:
+    if kept is None:
+        return
+    if len(kept) != len(depths):
+        raise ValueError(
+            f"kept_layers must name the layers of each of depths, {list(depths)}, not of {len(kept)} depths"
+        )
+    most = max(depths)
+    for depth, layers in zip(depths, kept, strict=True):
+        if len(layers) != depth or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(1, most + 1)):
+            raise ValueError(
+                f"kept_layers of depth {depth} must be {depth} rising numbers of 1 to {most}, not {layers}"
+            )

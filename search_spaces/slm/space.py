@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from search_spaces.slm.blocks import Embedding, Head
+from search_spaces.slm.checkpoints.weights import SOURCES
 from search_spaces.slm.feed_forward import FeedForward
 from search_spaces.slm.mixers import KINDS, MIXERS, SKIP
 from search_spaces.slm.named import named
@@ -43,6 +44,12 @@ def hybrid_slm(
     kernel: int | None = None,
     context: int | None = None,
     epsilon: float | None = None,
+    rotary_base: float | None = None,
+    rotary_stretch: Sequence[float] | None = None,
+    attention_bias: bool | None = None,
+    attention_norm: bool | None = None,
+    shared_queries: bool | None = None,
+    kept_layers: Sequence[Sequence[int]] | None = None,
 ) -> SearchSpace:
     """Small language models: width, depth and meta tokens; the mixer of every layer, its size, and the feed-forward.
 
@@ -72,6 +79,14 @@ def hybrid_slm(
         context: most tokens of a sequence, for mixers whose state has room for so many; without it as many as the
             phases have.
         epsilon: of normalisation.
+        rotary_base: of the rotation in attention.
+        rotary_stretch: how slow pairs are slowed down, as in Llama 3.1: the four numbers of
+            `search_spaces.slm.rotation.Stretch`; not unless given.
+        attention_bias: whether queries, keys and values of attention have a bias.
+        attention_norm: whether queries and keys of attention are normalised in every head.
+        shared_queries: whether all heads of queries share the key-value heads that a layer has; otherwise each has as
+            many as there are for the largest number, and they leave with it.
+        kept_layers: for each of `depths` the numbers of the layers that run, from 1; the first ones unless given.
 
     Raises:
         ValueError: when a size is impossible, the preset or a mixer is unknown, or a layer could be empty.
@@ -96,6 +111,7 @@ def hybrid_slm(
         phases,
         "tokens",
         named=named(options),
+        pretrained=SOURCES,
         ties={"head.linear": "embedding.table"} if options["tied"] else {},
     )
 
@@ -115,7 +131,8 @@ class _Layer:
 
     def __init__(self, number: int, depth: Choice, options: Options) -> None:
         self._number, self._name, self._options = number, f"layer{number}", options
-        needed = (depth.name, tuple(value for value in depth.options if int(value) >= number))
+        self._depths = tuple(int(value) for value in depth.options if number in _layers(options, int(value)))
+        needed = (depth.name, self._depths)
         kinds = tuple(kind for kind in MIXERS if kind in options["mixers"])
         mixer = Choice(f"{self._name}_mixer", kinds, needed, ordered=False)
         sizes = [self._size(mixer, name, values) for name, values in _sizes(options).items()]
@@ -136,11 +153,11 @@ class _Layer:
 
     def _mixer(self, values: Values, phase: str) -> Variant | None:
         name = values[f"{self._name}_mixer"]
-        if int(values["depth"]) < self._number or name == SKIP:
+        if int(values["depth"]) not in self._depths or name == SKIP:
             return None
         kind, options, width = KINDS[str(name)], self._options, int(values["width"])
         chosen = {size: int(values[f"{self._name}_{size}"]) for size in kind.choices}
-        arguments = {"width": width, **chosen, **kind.fixed(options)}
+        arguments = {"width": width, **chosen, **kind.others(options, chosen)}
         spec = ModuleSpec.of(kind.block, residuals=_residuals(options), epsilon=options["epsilon"], **arguments)
         step, tokens = _phase(phase)
         seen = int(values["meta_tokens"]) + tokens
@@ -151,7 +168,7 @@ class _Layer:
 
     def _feed_forward(self, values: Values, phase: str) -> Variant | None:
         width, ratio = int(values["width"]), float(values[f"{self._name}_ratio"])
-        if int(values["depth"]) < self._number or ratio == 0:
+        if int(values["depth"]) not in self._depths or ratio == 0:
             return None
         sizes = {"width": width, "hidden": round(ratio * width), "residuals": _residuals(self._options)}
         spec = ModuleSpec.of(FeedForward, epsilon=self._options["epsilon"], **sizes)
@@ -161,6 +178,15 @@ class _Layer:
 def _sizes(options: Options) -> dict[str, Sequence[int]]:
     """What mixers have by the names of their choices (see `Kind`)."""
     return {"kv_heads": options["kv_heads"], "window": options["windows"], "state": options["states"]}
+
+
+def _layers(options: Options, depth: int) -> Sequence[int]:
+    """Numbers of the layers that run in networks of that depth."""
+    kept = options["kept_layers"]
+    if kept is None:
+        return range(1, depth + 1)
+    layers: Sequence[int] = dict(zip(options["depths"], kept, strict=True))[depth]
+    return layers
 
 
 def _residuals(options: Options) -> int:

