@@ -12,7 +12,7 @@ from slm_checkpoints import logits, model, saved, supernet_of, tokens
 from torch import Tensor
 from torch.nn import functional as F
 
-from search_spaces.slm.checkpoints import equalise_activity, keep_layers, rank_layers
+from search_spaces.slm.checkpoints import equalise_activity, export_checkpoint, keep_layers, rank_layers
 from search_spaces.supernet import Supernet
 
 
@@ -114,6 +114,13 @@ def test_order_follows_what_units_pass_on(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(supernet, tokens()), expected, rtol=0, atol=2e-5)
     found = block.get_parameter("output.weight").abs().sum(0)
     assert found.equal(found.sort(descending=True).values)
+    # A training that begins with the model as it is written now finds the same order.
+    export_checkpoint(supernet.extract(supernet.space.largest()), tmp_path / "equalised", tmp_path)
+    again = supernet_of(tmp_path / "equalised")
+    again.sort_channels()
+    assert again.get_parameter("slots.layer2_feed_forward.feedforward.output.weight").equal(
+        block.get_parameter("output.weight")
+    )
 
 
 def test_units_that_are_never_active_stay_finite(supernet: Supernet) -> None:

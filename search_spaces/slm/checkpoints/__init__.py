@@ -1,10 +1,18 @@
 """Language models of Hugging Face's transformers as supernets, and subnets as such models again.
 
-options = checkpoint_options(directory)
-supernet = search_spaces.get("hybrid-slm", **options).build_supernet()
-supernet.load_pretrained("transformers", directory)
-...
-export_checkpoint(supernet.extract(architecture), other_directory, original=directory)
+A model in `directory` becomes a supernet with
+
+    supernet = search_spaces.get("hybrid-slm", **checkpoint_options(directory)).build_supernet()
+    supernet.load_pretrained("transformers", directory)
+
+On a few sequences, `batches` of tokens and targets, one sees which layers to keep and which units matter. The model whose
+units were made equally active computes the same, and a training that begins with it orders them well:
+
+    options = checkpoint_options(directory, kept_layers=rank_layers(supernet, batches, depths))
+    equalise_activity(supernet, batches)
+    export_checkpoint(supernet.extract(supernet.space.largest()), equalised, original=directory)
+
+A subnet becomes a model in the same way: `export_checkpoint(supernet.extract(architecture), other_directory)`.
 """
 
 from search_spaces.slm.checkpoints.activity import equalise_activity
