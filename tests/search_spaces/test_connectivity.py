@@ -79,8 +79,9 @@ def test_hat_decoder_has_a_path_for_each_phase() -> None:
         assert np.isfinite(columns).all()
         assert (columns[:, 1] >= columns[:, 3]).all()
         assert (columns[:, 3] >= columns[:, 2]).all()
-    with pytest.raises(ValueError, match="phase"):
-        space.connectivity(codes)
+    np.testing.assert_array_equal(space.connectivity(codes), space.connectivity(codes, space.phases[0]))
+    with pytest.raises(ValueError, match="no phase 'inference'"):
+        space.connectivity(codes, "inference")
 
 
 def test_without_slots_the_input_is_the_output() -> None:

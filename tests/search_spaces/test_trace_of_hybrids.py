@@ -142,7 +142,8 @@ def test_conv_transpose(conv: nn.ConvTranspose2d, column: str) -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (lambda x: x.expand(2, 4, 5, 6)[:1], "part of a batch"),
+        (lambda x: torch.cat([x, x])[:1], "part of a batch"),
+        (lambda x: x.expand(2, 4, 5, 6), "repeating a batch"),
         (lambda x: F.pad(x, (0, 0, 0, 0, 1, 0)), "padding of other dimensions"),
         (lambda x: F.pad(x, (1, 1, 1, 1), value=1.0), "not with zeros"),
         (lambda x: F.interpolate(x, size=(7, 6), mode="nearest"), "other factors than whole numbers"),

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from digits_training import make_trainer, small_space
 from torch import Tensor, nn
 
+import nas.training.execution
 import nas.training.loop
 from nas.errors import UsageError
 from nas.tasks import ImageClassification, Mixing
@@ -186,6 +187,7 @@ def test_the_first_process_chooses_the_way_of_execution(
     tmp_path: Path, task: ImageClassification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def work(processes: Processes) -> tuple[bool, bool]:
+        monkeypatch.setattr(nas.training.execution, "computes_bfloat16", lambda device: True)
         monkeypatch.setattr(nas.training.loop, "fastest", lambda options, step: options[2 + processes.rank])
         trainer = make_trainer(
             task, tmp_path / "c", processes=processes, epochs=0.25, precision="auto", channels_last="auto"

@@ -17,6 +17,7 @@ import torch
 from digits_training import make_config, make_trainer, small_space
 from torch import Tensor, nn
 
+import nas.training.execution
 import nas.training.loop
 from nas.errors import UsageError
 from nas.files import read_checkpoint, write_checkpoint
@@ -186,6 +187,7 @@ def test_momentum_and_average_follow_the_sorted_channels(tmp_path: Path, task: I
 def test_the_way_of_execution_is_kept(
     tmp_path: Path, task: ImageClassification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(nas.training.execution, "computes_bfloat16", lambda device: True)
     chosen = Execution("cpu", bfloat16=True, channels_last=True)
     open_to_choice: dict[str, Any] = {"precision": "auto", "channels_last": "auto"}
     monkeypatch.setattr(nas.training.loop, "fastest", lambda options, step: options[options.index(chosen)])
