@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from latency_predictors.devices.backend import Backend
-from latency_predictors.devices.models import with_sizes
 from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.sessions import DeviceSession
 from nas.export.bundle import TOKENIZER
 from nas.export.check import Check
+from nas.export.fixed_sizes import fixed
 from nas.export.generate import Graphs
 from nas.export.language_bundle import GRAPHS
 from nas.export.phase_graphs import DECODE, PREFILL, PhaseGraphs, graph_of
@@ -85,7 +85,7 @@ class LanguageVerifier(Verifier):
         return max(1, max(self._graphs.sizes(phase)[name][1] for phase in phases) - 1)
 
     def _fixed(self, graph: str, shapes: Mapping[str, Shape]) -> bytes:
-        return with_sizes(self._models[graph], shapes).SerializeToString()
+        return fixed(self._models[graph], shapes)
 
     # ------------------------------------------------------------------------------------------------------ outputs
 
