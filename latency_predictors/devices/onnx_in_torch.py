@@ -324,9 +324,7 @@ def _instance_norm(node: _Node) -> Function:
 
 def _squeeze(node: _Node) -> Function:
     axes = node.constant(1)
-    if axes is None:
-        return torch.squeeze
-    return lambda x, _: x.squeeze(tuple(axes.tolist()))
+    return torch.squeeze if axes is None else lambda x: x.squeeze(tuple(axes.tolist()))
 
 
 def _unsqueeze(node: _Node) -> Function:
@@ -355,7 +353,19 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "CumSum", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Slice", "Trilu", "Unsqueeze"}
+_CONFIGURED = {
+    "Clip",
+    "CumSum",
+    "Pad",
+    "ReduceMean",
+    "ReduceSum",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Squeeze",
+    "Trilu",
+    "Unsqueeze",
+}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
