@@ -168,9 +168,16 @@ def _arithmetic(kind: str) -> Callable[[_Graph, Op], None]:
         # With a constant as the second operand. Unknown ones are neither 0 nor 1, which would be optimised away.
         shapes = op.weights or ((),) if len(op.inputs) == 1 else ()
         value = float(dict(op.attributes).get("constant", 0.9))  # type: ignore[arg-type]
-        graph.node(op, kind, *(graph.constant(np.full(shape, value, np.float32)) for shape in shapes))
+        # Squares are masks of scores, whose powers are summed in delta rules: those of larger values would overflow.
+        values = [value / shape[-1] if kind == "Mul" and _is_square(shape) else value for shape in shapes]
+        constants = (np.full(shape, number, np.float32) for shape, number in zip(shapes, values, strict=True))
+        graph.node(op, kind, *map(graph.constant, constants))
 
     return write
+
+
+def _is_square(shape: Shape) -> bool:
+    return len(shape) >= 2 and shape[-1] == shape[-2]
 
 
 def _reduction(kind: str) -> Callable[[_Graph, Op], None]:

@@ -10,8 +10,8 @@ from search_spaces import SearchSpace
 
 
 class TestLanguageModelsOfAllMixers(SearchSpaceContract):
-    """Elastic width, meta tokens, heads, windows and states; a prompt that fills no chunk, and contexts shorter and
-    longer than a window; one table for embedding and head."""
+    """Elastic width, meta tokens, heads, windows and states; a prompt that fills no chunk, a context shorter and
+    longer than windows; one table for embedding and head."""
 
     random_architectures = 20
 
@@ -22,13 +22,13 @@ class TestLanguageModelsOfAllMixers(SearchSpaceContract):
             "hybrid-slm",
             vocabulary=20,
             prefill=(11,),
-            decode=(5, 19),
+            decode=(19,),
             widths=(8, 16),
             depths=(1, 2),
             heads=4,
             head_width=2,
             kv_heads=(1, 2, 4),
-            windows=(4, 8),
+            windows=(4, 32),
             states=(2, 3),
             ratios=(1, 1.5),
             meta_tokens=(0, 3),

@@ -41,8 +41,8 @@ OPTIONS = {
     "hat": {"decoder_layers": [1, 2, 3]},
     "hybrid-slm": {
         "vocabulary": 20, "prefill": [6], "decode": [4, 9], "widths": [8, 12], "depths": [1, 2], "heads": 2, "kv_heads": [1, 2],
-        "mixers": ["skip", "short_convolution", "retnet", "sliding_window", "attention"], "windows": [4, 6], "states": [2, 3],
-        "ratios": [1, 2], "meta_tokens": [0, 2],
+        "mixers": ["skip", "short_convolution", "retnet", "sliding_window", "attention"], "windows": [4], "states": [2],
+        "ratios": [1, 2],
     },
     "mnasnet": {"filters": [[16, 24], [32]], "strides": [1, 2], "depths": [[1, 2], [1, 2]]},
     "mobilenetv2": {"resolutions": [128, 160], "width_multipliers": [0.5, 1.0], "kernels": [3, 5]},
