@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     stages = trained(arguments.out, arguments.epochs)
     for images in arguments.images:
-        task = stages.task if images == "validation" else with_test_images(stages.task)
+        task = stages.images if images == "validation" else with_test_images(stages.images)
         evaluator = Evaluator(stages.supernet, task, stages.config.search.recalibration_images)
         print(f"{len(task.validation)} images, sampler {arguments.sampler}", flush=True)
         searched = searches(evaluator, arguments, images)

@@ -50,7 +50,8 @@ def additive_metric(metric: Metric, space: SearchSpace, rng: np.random.Generator
         values = metric.bounds(codes)
         # Errors count relative to the value: limits are low where there are few random networks.
         weights = 1 / np.maximum(np.abs(values), 1e-6 * np.abs(values).max()) ** 2
-        places = slot_places(space, space.phases[0]) or choice_places(space)
+        # A choice may show in one phase only, such as a window in the cache of the next token.
+        places = [place for phase in space.phases for place in slot_places(space, phase)] or choice_places(space)
         return fitted_scores(space, codes, values, places, weights)
 
 

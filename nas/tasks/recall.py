@@ -110,7 +110,7 @@ class Recall:
         return tokens, judged
 
     def _associative(self, span: int, rng: np.random.Generator) -> tuple[Tokens, Judged]:
-        pairs = rng.integers(span // 16, span // 8, endpoint=True)
+        pairs = int(rng.integers(span // 16, span // 8, endpoint=True))
         keys = rng.choice(self.roles.keys, pairs, replace=False)
         values = rng.choice(self.roles.values, pairs)
         rest = span - 1 - 2 * pairs

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +71,9 @@ class TokenFiles:
             return _mapped(path)
 
 
-def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _mapped(path: Path) -> TokenArray:
+    array: TokenArray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _hash(documents: Documents, *parameters: object) -> str:

@@ -96,11 +96,6 @@ class Tokenizer:
             ) from error
         return cls(backend, str(path))
 
-    @classmethod
-    def parse(cls, text: str) -> "Tokenizer":
-        """The inverse of ``to_json``."""
-        return cls(_library().Tokenizer.from_str(text), "the tokenizer")
-
     def to_json(self) -> str:
         """The content of a ``tokenizer.json``."""
         text: str = self._backend.to_str()

@@ -189,3 +189,14 @@ def test_a_hopeless_limit_of_a_phase(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "calibration", tmp_path / "calibration")
     with pytest.raises(CheckFailed, match=f"'{DECODE} <= 1e-06': the nearest network has"):
         nas.run(config(tmp_path, {"limits": [f"{DECODE} <= 1e-6"]}), task=ToyLanguage())
+
+
+def test_figures_of_another_run_are_taken_over(finished: Path, stages: Stages, tmp_path: Path) -> None:
+    shutil.copytree(finished / "calibration", tmp_path / "calibration")
+    for name in ("supernet.safetensors", "training.json"):
+        shutil.copy(finished / name, tmp_path)
+    search = {"objectives": ["recall", PREFILL], "limits": [], "evaluations": 1, "warm_start": str(finished)}
+    found = nas.search(config(tmp_path, {**search, "sampler": {"name": "random"}}), task=ToyLanguage())
+    theirs = stages.evaluations()
+    assert len(found) == len(theirs) + 1
+    assert [one.metrics for one in found[:-1]] == [one.metrics for one in theirs]
