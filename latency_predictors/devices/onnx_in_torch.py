@@ -150,6 +150,20 @@ def _gemm(node: _Node) -> Function:
     return function
 
 
+def _matmul_of_bits(node: _Node) -> Function:
+    """ONNX Runtime's product with weights of 8 bits that are laid out by outputs and blocks, each block with a scale."""
+    node.need(bits=8)
+    size, outputs = node.attributes["K"], node.attributes["N"]
+    if len([name for name in node.inputs if name]) > 3:
+        raise ValueError("torch cannot run the model: operator MatMulNBits with zero points has no translation")
+
+    def function(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+        blocks = weight.reshape(outputs, -1, weight.shape[-1]).float() - 128
+        return functional.linear(x, (blocks * scales.reshape(outputs, -1, 1)).flatten(1)[:, :size])
+
+    return function
+
+
 def _batch_norm(node: _Node) -> Function:
     node.need(training_mode=0)
     epsilon = node.attributes.get("epsilon", 1e-5)
@@ -308,6 +322,11 @@ def _instance_norm(node: _Node) -> Function:
     return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
 
 
+def _squeeze(node: _Node) -> Function:
+    axes = node.constant(1)
+    return torch.squeeze if axes is None else lambda x: x.squeeze(tuple(axes.tolist()))
+
+
 def _unsqueeze(node: _Node) -> Function:
     axes = node.constant(1)
     places = [] if axes is None else axes.tolist()
@@ -334,7 +353,19 @@ def _identity(x: Tensor) -> Tensor:
 
 
 #: Operators whose inputs after the first are constants that their translation has read.
-_CONFIGURED = {"Clip", "CumSum", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Slice", "Trilu", "Unsqueeze"}
+_CONFIGURED = {
+    "Clip",
+    "CumSum",
+    "Pad",
+    "ReduceMean",
+    "ReduceSum",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Squeeze",
+    "Trilu",
+    "Unsqueeze",
+}
 
 #: For each operator what makes the function of its inputs.
 TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
@@ -359,6 +390,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _plain(torch.matmul),
+    "MatMulNBits": _matmul_of_bits,
     "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
     "Pad": _pad,
@@ -374,6 +406,7 @@ TRANSLATIONS: dict[str, Callable[[_Node], Function]] = {
     "Softmax": _softmax,
     "Softplus": _plain(functional.softplus),
     "Sqrt": _plain(torch.sqrt),
+    "Squeeze": _squeeze,
     "Sub": _plain(torch.sub),
     "Transpose": _transpose,
     "Trilu": _triangle,

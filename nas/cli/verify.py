@@ -21,7 +21,7 @@ def verify(
     engine: Annotated[str, typer.Option(help="What measures the device: local, or ray for a Ray cluster.")] = "local",
     json: JsonOption = False,
 ) -> None:
-    """Run an exported network on a device: same outputs as torch, same accuracy, latency measured, limits met.
+    """Run an exported network on a device: same outputs as torch, as good as the study found, latency measured, limits met.
 
     Exit code 1 when a check fails or a file of the bundle was changed.
     """

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import onnx
-from onnx import external_data_helper, numpy_helper
+from onnx import external_data_helper, helper, numpy_helper
 
 #: Smaller tensors stay in the model, where tools that fold constants look for them.
 SMALLEST = 1024
@@ -23,11 +23,12 @@ def share_weights(models: Mapping[str, onnx.ModelProto], file: str) -> tuple[dic
     """
     content, places = bytearray(), dict[bytes, int]()
     for model in models.values():
+        _read_transposed(model)
         for tensor in model.graph.initializer:
             data = numpy_helper.to_array(tensor).tobytes()
             if len(data) < SMALLEST:
                 continue
-            mark = hashlib.sha256(data).digest()
+            mark = _mark(data)
             if mark not in places:
                 content += bytes(-len(content) % ALIGNMENT)
                 places[mark] = len(content)
@@ -37,3 +38,23 @@ def share_weights(models: Mapping[str, onnx.ModelProto], file: str) -> tuple[dic
             external_data_helper.set_external_data(tensor, file, places[mark], len(data))
             tensor.ClearField("raw_data")
     return {name: model.SerializeToString() for name, model in models.items()}, bytes(content)
+
+
+def _read_transposed(model: onnx.ModelProto) -> None:
+    """Matrices that are the transpose of another one become that: of a tied table, exporters make two. Runtimes turn it
+    when they load the model."""
+    graph, kept = model.graph, dict[bytes, str]()
+    for tensor in list(graph.initializer):
+        array = numpy_helper.to_array(tensor)
+        if array.ndim != 2 or array.nbytes < SMALLEST:
+            continue
+        source = kept.get(_mark(array.T.tobytes(), array.shape[::-1]))
+        if source is None:
+            kept[_mark(array.tobytes(), array.shape)] = tensor.name
+        else:
+            graph.initializer.remove(tensor)
+            graph.node.insert(0, helper.make_node("Transpose", [source], [tensor.name], perm=[1, 0]))
+
+
+def _mark(data: bytes, shape: tuple[int, ...] = ()) -> bytes:
+    return hashlib.sha256(repr(shape).encode() + data).digest()
