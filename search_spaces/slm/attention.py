@@ -226,7 +226,8 @@ def _read(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def _blocks(x: Tensor, blocks: int, window: int) -> Tensor:
     """Of shape (n, heads, t, head_width), cut into blocks, the last one filled up: (n, heads, blocks, window, head_width)."""
-    return F.pad(x, (0, 0, 0, blocks * window - x.shape[2])).unflatten(2, (blocks, window))
+    cut: Tensor = F.pad(x, (0, 0, 0, blocks * window - x.shape[2])).unflatten(2, (blocks, window))
+    return cut
 
 
 def _with_block_before(x: Tensor) -> Tensor:

@@ -88,11 +88,11 @@ class Rat(Mixer):
         """Keys and values of every token, shape (n, chunks, chunk, 2 * inner). After the last token they stay as they
         are to the end of its chunk."""
         size = self.chunk
-        gate, added = self._gates(x)
+        gate, new = self._gates(x)
         count = (x.shape[1] + size - 1) // size
         missing = count * size - x.shape[1]
-        added = F.pad(added.unsqueeze(1), (0, 0, 0, missing)).squeeze(1).unflatten(1, (count, size))
-        kept = 1 - F.pad((1 - gate).unsqueeze(1), (0, 0, 0, missing)).squeeze(1).unflatten(1, (count, size))
+        added: Tensor = F.pad(new.unsqueeze(1), (0, 0, 0, missing)).squeeze(1).unflatten(1, (count, size))
+        kept: Tensor = 1 - F.pad((1 - gate).unsqueeze(1), (0, 0, 0, missing)).squeeze(1).unflatten(1, (count, size))
         # Runs of 1, 2, 4, ... tokens are put together (Hillis and Steele, 1986).
         step = 1
         while step < size:
@@ -117,7 +117,8 @@ class Rat(Mixer):
 
     def _heads(self, x: Tensor) -> Tensor:
         """Shape (n, heads, t, head_width) of (n, t, heads * head_width)."""
-        return x.unflatten(2, (-1, self.head_width)).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (-1, self.head_width)).transpose(1, 2)
+        return heads
 
     def _mask(self, tokens: int, chunks: int, like: Tensor) -> Tensor:
         """What is added to the scores of the ends of chunks, shape (tokens, chunks): only those before count."""
