@@ -74,9 +74,9 @@ class Calibrations:
             UsageError: when a device, a metric or a limit is wrong.
             ValueError: when a device cannot measure a quantity.
         """
-        for target in self.wanted:
-            if not self.file(target).exists():
-                Device.load(target.device)  # one that is unknown is said first
+        for device in self.config.devices:
+            if not any(self.file(Target(device, phase)).exists() for phase in self.space.phases):
+                Device.load(device)  # one that is unknown is said first
         for target, quantities in self.wanted.items():
             self._check_quantities(target.device, self._missing(target, quantities))
 

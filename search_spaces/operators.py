@@ -106,19 +106,18 @@ def linear(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
     record.append("linear", (source,), output, (), weights, record.trainable_values(weight, bias))
 
 
-def reduction(kind: str) -> Callable[[Recording, tuple[Any, ...], Tensor], None]:
-    """What records a mean or a sum over dimensions."""
+def mean(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+    record.append("mean", args[:1], output, _reduced(args))
 
-    def handle(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
-        source, dims = args[0], args[1]
-        keepdim = bool(args[2]) if len(args) > 2 else False
-        attributes: tuple[tuple[str, Attribute], ...] = (
-            ("axes", tuple(dim % source.dim() for dim in dims)),
-            ("keepdim", keepdim),
-        )
-        record.append(kind, (source,), output, attributes)
 
-    return handle
+def sum(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
+    record.append("sum", args[:1], output, _reduced(args))
+
+
+def _reduced(args: tuple[Any, ...]) -> tuple[tuple[str, Attribute], ...]:
+    """Attributes of a mean or a sum over dimensions."""
+    source, dims, *keepdim = args
+    return ("axes", tuple(dim % source.dim() for dim in dims)), ("keepdim", bool(keepdim and keepdim[0]))
 
 
 def cumulative_sum(record: Recording, args: tuple[Any, ...], output: Tensor) -> None:
@@ -328,8 +327,8 @@ HANDLERS: Mapping[Any, Callable[[Recording, tuple[Any, ...], Any], None]] = {
     aten.convolution.default: convolution,
     aten.addmm.default: linear,
     aten.mm.default: linear,
-    aten.mean.dim: reduction("mean"),
-    aten.sum.dim_IntList: reduction("sum"),
+    aten.mean.dim: mean,
+    aten.sum.dim_IntList: sum,
     aten.cumsum.default: cumulative_sum,
     aten.avg_pool2d.default: average_pool,
     aten.max_pool2d_with_indices.default: max_pool,

@@ -152,7 +152,8 @@ class EveryLanguageOperator(nn.Module):
         y = self.norm(x)
         weights = torch.softmax(y @ y.transpose(1, 2) / 2.0 + mask, dim=-1)
         z = x / (x * x + 1.0)
-        return weights @ z + (x.pow(2) + 0.5).sqrt()
+        before = weights.tril(-1) @ z.cumsum(1)
+        return weights @ z + before + (x.pow(2) + 0.5).sqrt() + (1.0 - x.sum(-1, keepdim=True)).expand(-1, -1, 5)
 
 
 @cache

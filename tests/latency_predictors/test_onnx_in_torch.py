@@ -12,11 +12,18 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from latency_predictors.devices import timing_graph
 from latency_predictors.devices.onnx_in_torch import TRANSLATIONS, OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
-from nas.testing.backends import every_hybrid_operator, every_mixer_operator, every_operator, every_token_operator
+from nas.testing.backends import (
+    every_hybrid_operator,
+    every_language_operator,
+    every_mixer_operator,
+    every_operator,
+    every_token_operator,
+)
 
 Shape = tuple[int, ...]
 Constants = Sequence[NDArray[Any] | None]
@@ -143,6 +150,15 @@ CASES: dict[str, Callable[[], ModelProto]] = {
     "exp": lambda: model_of("Exp", [IMAGE], []),
     "softplus": lambda: model_of("Softplus", [IMAGE], []),
     "sub": lambda: model_of("Sub", [IMAGE, (7, 1)], []),
+    "div": lambda: model_of("Div", [IMAGE], [np.array(3, np.float32)]),
+    "pow": lambda: model_of("Pow", [IMAGE], [np.array(2, np.float32)]),
+    "sqrt": lambda: model_of("Sqrt", [IMAGE], []),
+    "sum": lambda: model_of("ReduceSum", [IMAGE], [np.array([1, -1])], keepdims=0),
+    "cumulative sum": lambda: model_of("CumSum", [IMAGE], [np.array(2)]),
+    "lower triangle": lambda: model_of("Trilu", [IMAGE], [np.array(-1)], upper=0),
+    "upper triangle": lambda: model_of("Trilu", [IMAGE], []),
+    "squeeze": lambda: model_of("Squeeze", [(3, 1, 4, 1)], [np.array([-1])]),
+    "squeeze of all": lambda: model_of("Squeeze", [(3, 1, 4, 1)], []),
     "greater": lambda: choice("Greater"),
     "where": lambda: choice("Where"),
     "reshape to the shape of another": shaped_alike,
@@ -162,6 +178,8 @@ def test_every_operator_gives_what_onnx_says(case: str, channels_last: bool) -> 
     model = CASES[case]()
     sizes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in model.graph.input]
     inputs = {f"x{i}": 3 * normal(*shape) for i, shape in enumerate(sizes)}
+    if case == "sqrt":
+        inputs = {name: abs(value) for name, value in inputs.items()}
     network = OnnxInTorch(model, channels_last)
     (found,) = network(*(network.laid_out(torch.from_numpy(value)) for value in inputs.values()))
     (reference,) = ReferenceEvaluator(model).run(None, dict(inputs))
@@ -171,12 +189,30 @@ def test_every_operator_gives_what_onnx_says(case: str, channels_last: bool) -> 
 
 
 def test_there_is_a_case_for_every_operator() -> None:
-    assert {model().graph.node[0].op_type for model in CASES.values()} == set(TRANSLATIONS)
+    assert {model().graph.node[0].op_type for model in CASES.values()} == set(TRANSLATIONS) - {"MatMulNBits"}
+
+
+def test_weights_of_eight_bits() -> None:
+    """An operator of ONNX Runtime alone."""
+    quantizer = MatMulNBitsQuantizer(model_of("MatMul", [(2, 3, 80)], [normal(80, 16)]), bits=8, is_symmetric=True)
+    quantizer.process()
+    model = quantizer.model.model
+    assert [node.op_type for node in model.graph.node] == ["MatMulNBits"]
+    x = normal(2, 3, 80)
+    runtime = OnnxRuntime().prepare(model.SerializeToString()).run({"x0": x})["y"]
+    np.testing.assert_allclose(OnnxInTorch(model)(torch.from_numpy(x))[0].numpy(), runtime, rtol=1e-4, atol=1e-4)
 
 
 def test_it_has_every_operator_of_timing_graphs() -> None:
     kinds = set()
-    for workload in (every_operator(), every_token_operator(), every_mixer_operator(), every_hybrid_operator()):
+    makers = (
+        every_operator,
+        every_token_operator,
+        every_mixer_operator,
+        every_hybrid_operator,
+        every_language_operator,
+    )
+    for workload in (make() for make in makers):
         model = onnx.load_from_string(timing_graph.timing_graph(workload))
         assert {node.op_type for node in model.graph.node} <= set(TRANSLATIONS)
         kinds |= {op.kind for op in workload.ops}

@@ -174,9 +174,11 @@ def test_it_has_a_writer_for_every_kind_that_a_trace_can_produce() -> None:
 
 
 def traced_kinds() -> set[str]:
-    """Read off the source of search_spaces/operators.py: what it passes to `record.append`, and its table of operators."""
-    tree = ast.parse(Path(operators.__file__).read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    """Read off the source of search_spaces/operators.py and fusing.py: what they pass to `record.append`, and the table
+    of operators."""
+    trees = [ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")) for module in (operators, fusing)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     kinds = [call.args[0] for call in calls if ast.unparse(call.func) == "record.append"]
     named = {kind.value for kind in kinds if isinstance(kind, ast.Constant) and isinstance(kind.value, str)}
     passed_on = [ast.unparse(kind) for kind in kinds if not isinstance(kind, ast.Constant)]

@@ -30,6 +30,7 @@ def test_runtimes_agree_with_the_reference(batch: int) -> None:
 def test_operators_are_those_of_the_network() -> None:
     kinds = [op.kind for op in every_language_operator().ops if op.kind != "reshape"]
     assert kinds == [
-        "rms_norm", "transpose", "matmul", "div", "add", "softmax", "mul", "add", "div", "matmul", "pow", "add", "sqrt", "add"
+        "rms_norm", "transpose", "matmul", "div", "add", "softmax", "mul", "add", "div", "tril", "cumsum", "matmul", "matmul",
+        "add", "pow", "add", "sqrt", "add", "sum", "rsub", "expand", "add",
     ]  # fmt: skip
     assert EveryLanguageOperator()(torch.randn(2, 3, 5)).isfinite().all()
