@@ -18,7 +18,7 @@ from latency_predictors.devices import timing_graph as timing_graphs
 from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.testing.backends import EveryOperator, every_operator
-from search_spaces import Architecture, Op, SearchSpace, Workload, operators
+from search_spaces import Architecture, Op, SearchSpace, Workload, fusing, operators
 from search_spaces.trace import trace
 
 KINDS = {
