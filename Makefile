@@ -8,24 +8,28 @@ INSTALLED := $(VENV)/.installed
 
 setup: $(INSTALLED)
 
+# Modules are compiled when they are first imported, which most of them never are.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt tests/oracles.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dashboard,tensorboard,datasets,webdataset,parquet,runtimes,ray,postgresql,test,lint]'
-	$(BIN)/pip install --quiet --no-deps --requirement tests/oracles.txt
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dashboard,tensorboard,datasets,webdataset,parquet,runtimes,ray,postgresql,test,lint]'
+	$(BIN)/pip install --quiet --no-compile --no-deps --requirement tests/oracles.txt
 	touch $@
 
 demo: setup
 	$(BIN)/nas run quickstart
 
-# Tests that only compute run two at a time; those that time devices, or kill processes at certain moments, run alone.
-COMPUTING := tests/search_spaces tests/nas/training tests/nas/tasks tests/experiments \
-	tests/latency_predictors/test_nasflat.py tests/latency_predictors/test_help.py \
-	$(filter-out %ray_evaluation.py %database.py %worker.py, $(wildcard tests/nas/search/test_*.py))
+# These time devices, kill processes at certain moments, or have machines of their own: they run alone. All others run two at
+# a time.
+ALONE := tests/e2e $(addprefix tests/nas/export/test_, verification.py finetuning.py verified_quantities.py) \
+	$(addprefix tests/nas/search/test_, database.py ray_evaluation.py worker.py) \
+	$(addprefix tests/latency_predictors/test_, blocks.py calibrated_quantities.py calibration.py device_isolation.py \
+	energy.py gaussian_process.py measuring.py quantities.py ray_engine.py repeatability.py ssh_device.py \
+	timing_graph_latency.py)
 
 test: setup
 	status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(COMPUTING) || status=1; \
-	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%) || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
+	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	exit $$status
 
 lint: setup

@@ -15,6 +15,8 @@ from latency_predictors.devices.timing_graph import timing_graph
 from nas.export.onnx_model import to_onnx
 from search_spaces import Architecture, SearchSpace
 
+Models = tuple[list[bytes], list[bytes]]
+
 DEVICES: dict[str, tuple[str, dict[str, Any]]] = {
     "onnxruntime": ("onnxruntime", {}),
     "openvino": ("openvino", {}),
@@ -45,9 +47,20 @@ def networks_of(space: SearchSpace) -> list[Architecture]:
 
 
 @pytest.fixture(scope="module")
-def models(request: pytest.FixtureRequest) -> tuple[list[bytes], list[bytes]]:
+def exports() -> dict[str, Models]:
+    """What was exported before, by the name of the space: it takes half a minute."""
+    return {}
+
+
+@pytest.fixture
+def models(request: pytest.FixtureRequest, exports: dict[str, Models]) -> Models:
     """Timing graphs of networks of the space that a test names, and the same as torch's exporter writes them."""
-    space: SearchSpace = request.getfixturevalue(request.param)
+    if request.param not in exports:
+        exports[request.param] = models_of(request.getfixturevalue(request.param))
+    return exports[request.param]
+
+
+def models_of(space: SearchSpace) -> Models:
     networks = networks_of(space)
     graphs = [timing_graph(space.workload(architecture)) for architecture in networks]
     inputs = [
@@ -64,7 +77,7 @@ def models(request: pytest.FixtureRequest) -> tuple[list[bytes], list[bytes]]:
 @pytest.mark.parametrize(
     ("models", "device"), [*(("convnet", device) for device in DEVICES), ("vit", "onnxruntime")], indirect=["models"]
 )
-def test_latency_is_that_of_the_exported_network(device: str, models: tuple[list[bytes], list[bytes]]) -> None:
+def test_latency_is_that_of_the_exported_network(device: str, models: Models) -> None:
     graphs, exported = models
     backend, options = DEVICES[device]
     pytest.importorskip(backend)
