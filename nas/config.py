@@ -104,8 +104,8 @@ class StrategyConfig(_Section):
 class PretrainedConfig(_Section):
     """A file of weights that already exist, with which the training begins. `source` says whose names it uses: one of
     those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote, or for language
-    models that of a directory which transformers wrote; `package:NAME/FILE` is a file inside of an installed package. With `partial` what matches is loaded when something does not, such as the
-    classifier of other classes."""
+    models that of a directory which transformers wrote; `package:NAME/FILE` is a file inside of an installed package.
+    With `partial` what matches is loaded when something does not, such as the classifier of other classes."""
 
     source: str
     path: str
@@ -176,12 +176,13 @@ class SearchConfig(_Section):
     """What is optimised, within which limits, with how many evaluated networks. Objectives that are evaluated are those
     of the task: `accuracy` of images; `bits_per_byte` and `recall` of texts. Latency is `latency_ms.DEVICE`; of networks
     with several phases one of them, such as `prefill_512_ms.DEVICE`, and only phases that are named are measured (memory,
-    load time and energy of the last one). A limit on what is predicted, such as
-    latency, holds for a value that a measurement stays below with probability `confidence`: high, because a search
-    finds the networks that are predicted too favourably.
+    load time and energy of the last one). A limit on what is predicted, such as latency, holds for a value that a
+    measurement stays below with probability `confidence`: high, because a search finds the networks that are predicted
+    too favourably.
 
-    With a `stopping_risk`, which is for images alone, a network is evaluated on part of the validation images first, and on the rest only while it
-    can still enter the front; a network that would enter it is stopped at most with that probability.
+    With a `stopping_risk`, which is for images alone, a network is evaluated on part of the validation images first, and
+    on the rest only while it can still enter the front; a network that would enter it is stopped at most with that
+    probability.
     The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
     `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what
     it evaluated is known from the start, with the metrics of this run's devices, and costs nothing of `evaluations`.

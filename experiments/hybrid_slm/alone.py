@@ -50,7 +50,7 @@ def row(stages: Stages, name: str, architecture: Architecture, tokens: float, se
         "tokens": tokens,
         "cpu_seconds": round(seconds, 1),
         "parameters_m": round(float(stages.space.parameters(codes)[0]) / 1e6, 3),
-        "alone": dict(stages.evaluator.figures(network, architecture)),
+        "alone": dict(stages.judge.figures(network, architecture)),
         "values": architecture.values,
     }
 
@@ -76,7 +76,7 @@ def main() -> None:
             if (name, seed, arguments.tokens) in done:
                 continue
             found = row(stages, name, architecture, arguments.tokens, seed)
-            found["inherited"] = dict(stages.evaluator.figures(stages.evaluator.network(architecture), architecture))
+            found["inherited"] = dict(stages.judge.figures(stages.judge.network(architecture), architecture))
             with arguments.out.open("a") as file:
                 file.write(json.dumps(found) + "\n")
             print(json.dumps({key: found[key] for key in ("network", "seed", "alone", "inherited")}), flush=True)
