@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from pathlib import Path
 
-from nas.cli import main
+from experiments.chain import run_chain
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("NASMYTH_DATA"), help="by default $NASMYTH_DATA")
-    arguments, rest = parser.parse_known_args()
-    if not arguments.data:
-        parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
-    os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
-    sys.argv[1:] = ["run", str(Path(__file__).with_name("config.yaml")), *rest]
-    main()
+    run_chain(Path(__file__).with_name("config.yaml"), __doc__)

@@ -6,21 +6,18 @@ and says how well their latencies are predicted, which needs no data and a minut
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-from latency_predictors import Device
+from experiments.chain import OPENVINO, add, run_chain
 from nas.cli import main
 
-CONFIG = str(Path(__file__).with_name("config.yaml"))
-DEVICE = Device("openvino", "openvino")
+CONFIG = Path(__file__).with_name("config.yaml")
 
 
-def run(arguments: list[str]) -> None:
-    """A command of `nas`; when it fails this program ends."""
-    sys.argv[1:] = arguments
+def calibrate(device: str, options: list[str]) -> None:
+    """`nas calibrate`; when it fails this program ends."""
+    sys.argv[1:] = ["calibrate", str(CONFIG), "--device", device, *options]
     try:
         main()
     except SystemExit as end:
@@ -29,17 +26,10 @@ def run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("NASMYTH_DATA"), help="by default $NASMYTH_DATA")
-    parser.add_argument("--latency", action="store_true", help="only calibrate the devices")
-    arguments, rest = parser.parse_known_args()
-    if DEVICE.name not in Device.names():
-        DEVICE.save()
-    if arguments.latency:
-        run(["calibrate", CONFIG, "--device", "local", *rest])
-        run(["calibrate", CONFIG, "--device", DEVICE.name, *rest])
+    if "--latency" in sys.argv:
+        options = [option for option in sys.argv[1:] if option != "--latency"]
+        add([OPENVINO])
+        for device in ("local", OPENVINO.name):
+            calibrate(device, options)
     else:
-        if not arguments.data:
-            parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
-        os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
-        run(["run", CONFIG, *rest])
+        run_chain(CONFIG, __doc__, [OPENVINO])
