@@ -27,8 +27,8 @@ ALONE := tests/e2e $(addprefix tests/nas/export/test_, verification.py finetunin
 
 test: setup
 	status=0; \
-	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
+	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	exit $$status
 
 lint: setup
