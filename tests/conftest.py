@@ -1,10 +1,8 @@
-"""What tests of several folders use: one thread, a finished tiny run, and a time after which no further test begins."""
+"""What tests of several folders use: one thread, and a finished tiny run."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,23 +13,6 @@ from threadpoolctl import threadpool_limits
 import nas
 
 TINY = Path(__file__).parent / "e2e" / "tiny.yaml"
-
-#: For machines on which all tests take too long; seconds since 1970, as `date +%s` gives them.
-DEADLINE = "NASMYTH_TEST_DEADLINE"
-LATE = f"the time for tests is over ({DEADLINE})"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if time.time() > float(os.environ.get(DEADLINE, "inf")):
-        pytest.skip(LATE)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    late = [report for report in terminalreporter.stats.get("skipped", []) if LATE in str(report.longrepr)]
-    if late:
-        files = sorted({report.nodeid.partition("::")[0] for report in late})
-        terminalreporter.write_line(f"{len(late)} tests were not run, {LATE}: {' '.join(files)}", yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,9 @@ from search_spaces.supernet import Supernet
 
 TRIED: list[tuple[str, dict[str, Any], int]] = [  # names, options, steps of the largest network alone
     ("sandwich", {"distillation": "alpha", "distillation_weight": 0.5}, 0),
-    ("sandwich", {"homogeneous_share": 0.5, "balance": True}, 3),
+    ("sandwich", {}, 3),
+    ("sandwich", {"homogeneous_share": 0.5, "balance": True}, 0),
+    ("single_path", {"random_paths": 2}, 0),
     ("single_path", {"random_paths": 2, "homogeneous_share": 0.5}, 0),
     ("attentive", {"mode": "worst"}, 0),
     ("progressive_shrinking", {}, 0),
