@@ -8,7 +8,9 @@ INSTALLED := $(VENV)/.installed
 
 setup: $(INSTALLED)
 
-# Modules are compiled when they are first imported, which most of them never are.
+# Modules are compiled when they are first imported, which most of them never are; each process would do it again if what it
+# compiled were not kept.
+unexport PYTHONDONTWRITEBYTECODE
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt tests/oracles.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dashboard,tensorboard,datasets,webdataset,parquet,runtimes,ray,postgresql,test,lint]'
@@ -18,16 +20,20 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt tests/oracles.txt
 demo: setup
 	$(BIN)/nas run quickstart
 
+# Forked from a process of their own, in which no runtime has left threads behind.
+FORKED := $(addprefix tests/nas/search/test_, attempts.py database.py fidelity.py search_storage.py worker.py)
+
 # These time devices, kill processes at certain moments, or have machines of their own: they run alone. All others run two at
 # a time.
 ALONE := tests/e2e $(addprefix tests/nas/export/test_, verification.py finetuning.py verified_quantities.py) \
-	$(addprefix tests/nas/search/test_, database.py ray_evaluation.py worker.py) \
+	tests/nas/search/test_ray_evaluation.py \
 	$(addprefix tests/latency_predictors/test_, calibration.py energy.py gaussian_process.py measuring.py \
 	ray_engine.py repeatability.py ssh_device.py timing_graph_latency.py)
 
 test: setup
 	status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(FORKED:%=--ignore=%) $(ALONE:%=--ignore=%) || status=1; \
+	$(BIN)/python -m pytest $(FORKED) || status=1; \
 	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	exit $$status
 

@@ -99,6 +99,6 @@ def test_the_error_of_a_process_is_told(start: Start, tmp_path: Path) -> None:
 def test_images_from_python_cannot_be_sent(tmp_path: Path) -> None:
     config = load(TINY, [f"directory={tmp_path}", "training.processes=2"])
     stages = open_stages(config, task=ImageClassification.load("digits"))
-    with pytest.raises(UsageError, match=r"training\.processes is 2, but images .* from Python .* set it to 1"):
+    with pytest.raises(UsageError, match=r"training\.processes is 2, but data .* from Python .* set it to 1"):
         stages.exclusive().__enter__()
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -125,9 +126,14 @@ def trial_table(study: Study) -> list[TrialRow]:
 
 
 def fork(target: Callable[[], None]) -> BaseProcess:
-    """Start `target` in a process of its own."""
+    """Start `target` in a process of its own, whose garbage collector leaves alone what this one had made.
+
+    There may be runtimes of other tests among it, whose threads are not in the new process, so that freeing them crashes.
+    """
     process = multiprocessing.get_context("fork").Process(target=target, daemon=True)
+    gc.freeze()
     process.start()
+    gc.unfreeze()
     return process
 
 
