@@ -18,6 +18,9 @@ from nas.section import STRICT, Fraction, Positive
 from nas.task_config import LanguageTaskConfig
 from search_spaces.space import nearest
 
+#: In the directory of a run: its configuration with every key.
+CONFIGURATION = "config.yaml"
+
 
 class _Section(BaseModel):
     model_config = STRICT
@@ -294,10 +297,10 @@ def packaged() -> dict[str, Path]:
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The configuration in a YAML file, or the packaged one of that name.
+    """The configuration in a YAML file, of a run, or the packaged one of that name.
 
     Args:
-        source: path of a file, or a name such as `quickstart`.
+        source: path of a file or of a run's directory, or a name such as `quickstart`.
         overrides: `key=value` with a dotted key and a YAML value, such as `search.evaluations=50`.
 
     Raises:
@@ -306,11 +309,15 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     path = Path(source)
     if not path.exists() and str(source) in packaged():
         path = packaged()[str(source)]
+    run = path if (path / CONFIGURATION).is_file() else None
+    path = path / CONFIGURATION if run else path
     try:
         data = _read_yaml(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         known = ", ".join(packaged())
-        raise UsageError(f"there is no configuration {str(source)!r}; give a YAML file or one of: {known}") from error
+        raise UsageError(
+            f"there is no configuration {str(source)!r}; give a YAML file, a run or one of: {known}"
+        ) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
@@ -318,6 +325,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         _override(data, override)
     data.setdefault("name", path.stem)
+    if run:
+        data["directory"] = str(run)
     return parse(data, str(path))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.config import RunConfig, load
+from nas.config import CONFIGURATION, RunConfig, load
 from nas.errors import UsageError
 from nas.files import locked, read_json, read_tensors, write_json, write_tensors, write_text
 from search_spaces.supernet import Supernet
@@ -47,7 +47,7 @@ class Run:
     @property
     def config_file(self) -> Path:
         """The configuration with every key."""
-        return self.path / "config.yaml"
+        return self.path / CONFIGURATION
 
     @property
     def weights_file(self) -> Path:

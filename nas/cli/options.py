@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a packaged one such as 'quickstart'.")
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="A YAML file, a run, or the name of a packaged configuration such as 'quickstart'."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run, such as runs/quickstart.")]
 SetOption = Annotated[

@@ -224,6 +224,21 @@ def test_shipped_configurations_load_and_their_spaces_build(path: Path) -> None:
     assert parse(yaml.safe_load(config.to_yaml())) == config
 
 
+def test_a_run_is_its_configuration_wherever_it_was_moved_to(tmp_path: Path) -> None:
+    run = tmp_path / "elsewhere"
+    run.mkdir()
+    (run / "config.yaml").write_text(load("quickstart", ["seed=5"]).to_yaml())
+    config = load(run, ["search.evaluations=7"])
+    assert (config.name, config.seed, config.search.evaluations, config.run_directory) == ("quickstart", 5, 7, run)
+
+
+def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="there is no configuration .* give a YAML file, a run or one of: language, quickstart"
+    ):
+        load(tmp_path)
+
+
 def test_all_packaged_are_shipped() -> None:
     assert set(packaged().values()) <= set(SHIPPED)
     assert len(SHIPPED) >= 2
