@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from getpass import getuser
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sshd_server import Server, key, ssh_server, wait
 
 from latency_predictors import Calibration, Device, Failure, Measurement, calibrate, complete, measure
 from latency_predictors.devices import quantities
@@ -28,90 +26,13 @@ from nas.testing.backends import every_operator, unknown_operator
 from nas.testing.endless import endless
 from search_spaces import SearchSpace
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 GOOD = timing_graph(every_operator())
-
-
-@dataclass(frozen=True)
-class Server:
-    process: subprocess.Popen[bytes]
-    home: Path
-    device: Device
-
-    def break_connections(self) -> None:
-        """As when a cable is pulled: the processes of all connections are gone at once."""
-        for pid in children(self.process.pid):
-            for each in (*children(pid), pid):
-                if b"sshd" in (Path("/proc") / str(each) / "cmdline").read_bytes():
-                    os.kill(each, signal.SIGKILL)
-
-    def runners(self) -> list[int]:
-        """The runners at the far side, without those that watch them."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(word.startswith(bytes(self.home)) for word in words) and b"supervise" not in words:
-                found.append(int(folder.name))
-        return found
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except OSError:
-        return []
-
-
-def key(path: Path) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if SSHD is None or shutil.which("ssh") is None or not Path("/proc/self/task").exists():
-        pytest.skip("there is no sshd: apt-get install openssh-server openssh-client")
-    folder, home = tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("far home")
-    host_key, login = key(folder / "host"), key(folder / "login")
-    (folder / "authorized_keys").write_text(login.with_suffix(".pub").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    (home / ".bashrc").write_text("echo Welcome to this machine\n")
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nAuthorizedKeysFile {folder}/authorized_keys\n"
-        "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
-        f'SetEnv "HOME={home}"\n'
-    )
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key.with_suffix('.pub').read_text()}")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=log)
-    device = Device(
-        "far",
-        ssh=f"{getuser()}@127.0.0.1:{port}",
-        identity=str(login),
-        known_hosts=str(folder / "known_hosts"),
-        python=sys.executable,
-    )
-    try:
-        wait(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
-        yield Server(process, home, device)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen within 30 seconds")
+    with ssh_server(tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("far home")) as running:
+        yield running
 
 
 def test_measuring_over_ssh_is_measuring(server: Server) -> None:

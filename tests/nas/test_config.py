@@ -234,7 +234,7 @@ def test_a_run_is_its_configuration_wherever_it_was_moved_to(tmp_path: Path) -> 
 
 def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match="there is no configuration .* give a YAML file, a run or one of: language, quickstart"
+        UsageError, match=r"there is no configuration .* give a YAML file, a run or one of: language, quickstart"
     ):
         load(tmp_path)
 
