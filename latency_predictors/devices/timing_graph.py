@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from latency_predictors.devices.unfolded import unfolded
 from search_spaces.workload import Op, Shape, Workload
 
 OPSET = 20
@@ -39,7 +40,7 @@ def timing_graph(workload: Workload, batch: int = 1, seed: int = 0) -> bytes:
     if batch < 1:
         raise ValueError(f"batch is 1 or more, not {batch}")
     graph = _Graph(workload, batch, seed)
-    for op in workload.ops:
+    for op in unfolded(workload):
         if op.kind not in _WRITERS:
             raise ValueError(
                 f"operator kind {op.kind!r} has no ONNX form in latency_predictors/devices/timing_graph.py"
@@ -55,7 +56,8 @@ class _Graph:
         self.workload, self.batch = workload, batch
         self.model = onnx.ModelProto(ir_version=IR_VERSION, opset_import=[helper.make_opsetid("", OPSET)])
         self.model.graph.name = "timing"
-        self.names = {number: f"input{index}" for index, number in enumerate(workload.inputs)}
+        inputs = {number: f"input{index}" for index, number in enumerate(workload.inputs)}
+        self.names = {number: f"output{index}" for index, number in enumerate(workload.outputs)} | inputs
         self.shapes = dict(zip(workload.inputs, workload.input_shapes, strict=True))
         self._pool = np.random.default_rng(seed).standard_normal(_POOL, dtype=np.float32)
 
@@ -96,7 +98,8 @@ class _Graph:
         graph = self.model.graph
         graph.input.extend(self._value(self.names[number], number) for number in self.workload.inputs)
         for index, number in enumerate(self.workload.outputs):
-            self.append("Identity", [self.names[number]], f"output{index}")
+            if self.names[number] != f"output{index}":  # an input, or a result that is there twice
+                self.append("Identity", [self.names[number]], f"output{index}")
             graph.output.append(self._value(f"output{index}", number))
         return bytes(self.model.SerializeToString())
 
