@@ -10,7 +10,16 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from nas.errors import UsageError
 from nas.search.address import without_password
@@ -126,7 +135,8 @@ class TrainingConfig(_Section):
     normalise over the whole batch, as one process does, else each over its part. Small networks train faster in several
     processes than with as many threads. `compile` compiles the largest network, on a GPU only.
     Convolutional networks learn with `sgd` (Nesterov `momentum`), transformers with `adamw` at a learning rate about a
-    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. A training that begins with
+    hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. The learning rate rises for
+    `warmup_epochs` (by default one, or a tenth of all when that is less), then falls to zero. A training that begins with
     `pretrained` weights has its hidden channels ordered by their importance first.
     """
 
@@ -139,7 +149,7 @@ class TrainingConfig(_Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -150,6 +160,19 @@ class TrainingConfig(_Section):
     sync_batch_norm: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
     tensorboard: bool = False
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def _falls_again(cls, value: float | None, info: ValidationInfo) -> float | None:
+        epochs = info.data.get("epochs", 0.0)
+        if value and value >= epochs > 0:
+            raise ValueError(f"the learning rate would rise in all of the {epochs:g} epochs; give less, or nothing")
+        return value
+
+    @property
+    def warmup(self) -> float:
+        """Epochs in which the learning rate rises."""
+        return min(1.0, self.epochs / 10) if self.warmup_epochs is None else self.warmup_epochs
 
 
 class CalibrationConfig(_Section):

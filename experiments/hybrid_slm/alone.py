@@ -31,7 +31,7 @@ def train_alone(stages: Stages, architecture: Architecture, tokens: float, seed:
     config, task = stages.config.training, stages.task
     length = next(task.train_batches(1, torch.Generator()))[0].shape[1]
     epochs = tokens / (task.steps_per_epoch(config.batch_size) * config.batch_size * length)
-    config = config.model_copy(update={"epochs": epochs, "warmup_epochs": epochs / 20, "checkpoint_seconds": 1e9})
+    config = config.model_copy(update={"epochs": epochs, "checkpoint_seconds": 1e9})
     torch.manual_seed(seed)
     network = stages.space.build(architecture)
     Trainer(network, task, Alone(), config, seed, NOWHERE).run()

@@ -116,7 +116,7 @@ class Trainer(Generic[Network]):
 
     def learning_rate(self, step: int) -> float:
         """The learning rate after `step` steps."""
-        warmup = self.config.warmup_epochs * self.steps_per_epoch
+        warmup = self.config.warmup * self.steps_per_epoch
         return learning_rate(step, self.config.learning_rate, warmup, self.total_steps)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -224,6 +224,12 @@ def test_shipped_configurations_load_and_their_spaces_build(path: Path) -> None:
     assert parse(yaml.safe_load(config.to_yaml())) == config
 
 
+@pytest.mark.parametrize("text", ["training: {epochs: 1, warmup_epochs: 1}", "training: {warmup_epochs: 31}"])
+def test_a_learning_rate_that_only_rises(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"'training.warmup_epochs' is .* the learning rate would rise in all of the"):
+        load(write(tmp_path, text))
+
+
 def test_a_run_is_its_configuration_wherever_it_was_moved_to(tmp_path: Path) -> None:
     run = tmp_path / "elsewhere"
     run.mkdir()

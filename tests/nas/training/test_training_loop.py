@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import nas.training.execution
 import nas.training.loop
+from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.files import read_checkpoint, write_checkpoint
 from nas.tasks import ImageClassification
@@ -275,6 +276,11 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, task: Image
     checkpoint.write_bytes(b"damaged")
     with pytest.raises(UsageError, match="damaged"):
         make_trainer(task, checkpoint).run()
+
+
+@pytest.mark.parametrize(("epochs", "peak"), [(0.5, 0.05), (1.0, 0.1), (8.0, 0.8), (30.0, 1.0)])
+def test_a_short_training_warms_up_for_a_tenth_of_it(epochs: float, peak: float) -> None:
+    assert TrainingConfig(epochs=epochs).warmup == pytest.approx(peak)
 
 
 @pytest.mark.parametrize(("epochs", "warmup", "batch"), [(3, 1.0, 100), (5, 0.0, 300), (4, 2.0, 64), (2, 0.5, 100)])
