@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint docs clean
 
 setup: $(INSTALLED)
 
@@ -41,6 +41,13 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Pages of all modules, from their docstrings; docs/api/index.html is the first one.
+docs: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	PYTHONWARNINGS=ignore $(BIN)/pdoc --docformat google --output-directory docs/api \
+		$$(find nas search_spaces latency_predictors -name '*.py' ! -name '__main__.py' \
+		| sed -e 's|/__init__.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
