@@ -24,15 +24,17 @@ demo: setup
 FORKED := $(addprefix tests/nas/search/test_, attempts.py database.py fidelity.py search_storage.py worker.py)
 
 # These time devices, kill processes at certain moments, or have machines of their own: they run alone. All others run two at
-# a time.
-ALONE := tests/e2e $(addprefix tests/nas/export/test_, verification.py finetuning.py verified_quantities.py) \
-	tests/nas/search/test_ray_evaluation.py \
-	$(addprefix tests/latency_predictors/test_, calibration.py energy.py gaussian_process.py measuring.py \
+# a time, in the order of their names: sorted by how many tests they have, files of few and long tests would come last, when
+# one of the two has nothing left to do.
+ALONE := $(filter-out %/test_train_processes.py, $(wildcard tests/e2e/test_*.py)) \
+	$(addprefix tests/nas/export/test_, verification.py verified_quantities.py) tests/nas/search/test_ray_evaluation.py \
+	$(addprefix tests/latency_predictors/test_, energy.py gaussian_process.py measuring.py \
 	ray_engine.py repeatability.py ssh_device.py timing_graph_latency.py)
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(FORKED:%=--ignore=%) $(ALONE:%=--ignore=%) || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(FORKED:%=--ignore=%) $(ALONE:%=--ignore=%) || status=1; \
 	$(BIN)/python -m pytest $(FORKED) || status=1; \
 	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	exit $$status
