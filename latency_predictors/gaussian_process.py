@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from latency_predictors.predictor import LatencyPredictor, Prediction
 from latency_predictors.real_devices import RealDevices
@@ -137,7 +137,7 @@ class GaussianProcess(LatencyPredictor):
     def _predict(self, codes: Codes) -> Prediction:
         blocks = [self._log_moments(codes[start : start + BLOCK]) for start in range(0, max(1, len(codes)), BLOCK)]
         mean, variance = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        factor = np.exp(student_t.ppf(0.95, FREEDOM) * np.sqrt(variance * (FREEDOM - 2) / FREEDOM))
+        factor = np.exp(stdtrit(FREEDOM, 0.95) * np.sqrt(variance * (FREEDOM - 2) / FREEDOM))
         mean_ms = np.exp(mean)
         return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
 

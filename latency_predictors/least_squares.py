@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from scipy.stats import t
+from scipy.special import stdtrit
 
 #: No interval is narrower than this on either side, relative to the prediction: timers repeat no better.
 SMALLEST_RELATIVE_ERROR = 0.005
@@ -35,5 +35,5 @@ def relative_error(costs: NDArray[np.float64], measured_ms: NDArray[np.float64])
         kept = np.arange(n) != left_out
         predicted_ms = costs[left_out] @ weights(costs[kept], measured_ms[kept])
         residuals.append(np.log(measured_ms[left_out] / max(predicted_ms, measured_ms[left_out] / LARGEST_FACTOR)))
-    half_width = t.ppf(0.95, n - 1) * float(np.sqrt(np.mean(np.square(residuals))))
+    half_width = stdtrit(n - 1, 0.95) * float(np.sqrt(np.mean(np.square(residuals))))
     return max(float(np.expm1(half_width)), SMALLEST_RELATIVE_ERROR)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor
 
 from latency_predictors.nasflat_network import DEVICE, Adapted, OperatorDeviceNetwork, Trained, adapt, train
@@ -130,7 +130,7 @@ class Nasflat(LatencyPredictor):
             call = self._network.call(self._adapted.devices)[:, 0].exp().double().numpy()
         logs = np.log(self._sums(codes) + call) + self._adapted.level.double().numpy()
         mean_ms = np.exp(logs @ self._adapted.weight.double().numpy())
-        factor = np.exp(student_t.ppf(0.95, self._freedom) * self._deviation)
+        factor = np.exp(stdtrit(self._freedom, 0.95) * self._deviation)
         return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
 
     def _state(self) -> dict[str, Any]:

@@ -142,6 +142,8 @@ def adapt(trained: Trained, counts: Tensor, x: Tensor, logs: Tensor) -> Adapted:
         logs: measured log latencies, shape (n,).
     """
     network = trained.network
+    run = counts.any(dim=0)  # operators that none of the architectures has add nothing
+    counts, x = counts[:, run], x[run]
     known = network(counts, x, trained.devices)
     nearest = _correlation(known, logs)
     real, simulated = nearest[: trained.real], nearest[trained.real :]

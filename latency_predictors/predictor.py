@@ -48,13 +48,13 @@ class Prediction:
         Raises:
             ValueError: when `confidence` is not at least 0.5 and less than 1.
         """
-        from scipy.stats import t as student
+        from scipy.special import stdtrit
 
         from latency_predictors.student_t import FREEDOM
 
         if not 0.5 <= confidence < 1:
             raise ValueError(f"the confidence of a bound is at least 0.5 and less than 1, not {confidence}")
-        stretch = student.ppf(confidence, FREEDOM) / student.ppf(0.95, FREEDOM)
+        stretch = stdtrit(FREEDOM, confidence) / stdtrit(FREEDOM, 0.95)
         upper_ms: NDArray[np.float64] = self.high_ms * (self.high_ms / self.mean_ms) ** (stretch - 1)
         return upper_ms
 

@@ -82,14 +82,14 @@ class Roofline(LatencyPredictor):
         self._freedom = ERROR_SAMPLES + len(codes)
 
     def _predict(self, codes: Codes) -> Prediction:
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         parts = self._costs.parts_ms(codes, self._figures)
         mean_ms = parts.sum(axis=1)
         # A latency is linear in the figure that bounds it, so that shares are the gradient of its logarithm.
         shares = parts / mean_ms[:, None]
         variance = self._variance + ((shares @ self._covariance) * shares).sum(axis=1)
-        factor = np.exp(t.ppf(0.95, self._freedom) * np.sqrt(variance))
+        factor = np.exp(stdtrit(self._freedom, 0.95) * np.sqrt(variance))
         return Prediction(mean_ms, mean_ms / factor, mean_ms * factor)
 
     def _state(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import hypergeom
 
 from nas.search.limits import Limit
 from nas.search.metrics import ACCURACY, Metric
@@ -118,6 +117,8 @@ def most_marked(found: int, drawn: int, population: int, risk: float) -> int:
     Returns:
         The largest number of which at most `found` are drawn with a probability above `risk`.
     """
+    from scipy.stats import hypergeom  # a quarter of what a command takes to start, and few searches stop evaluations
+
     low, high = found, population - (drawn - found)
     while low < high:
         middle = (low + high + 1) // 2

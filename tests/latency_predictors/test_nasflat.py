@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import search_spaces
 from latency_predictors import LatencyPredictor, MatrixBank, get, load, reference_set
 from latency_predictors.metrics import coverage, mdape, spearman
 from latency_predictors.nasflat import Nasflat
@@ -29,6 +30,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def convnet() -> SearchSpace:
+    """With all its slots; images of one size have half of the operators to be learned."""
+    return search_spaces.get("convnet", resolutions=(32,))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 import nas
 import search_spaces
+from nas.config import load
 from nas.errors import UsageError
+from nas.pipeline import open_stages, write_report
 from nas.testing.spaces import scrambled
 from nas.testing.strategies import copy
 from nas.training.differentiable.distribution import Distribution
@@ -248,15 +250,23 @@ def test_images_of_the_distribution_do_not_reach_the_weights(
 def test_the_search_begins_with_the_networks_that_the_training_chose(
     name: str, options: str, networks: int, tmp_path: Path
 ) -> None:
-    result = nas.run(
+    config = load(
         TINY,
-        f"directory={tmp_path / 'run'}",
-        f"training.strategy={{name: {name}, options: {options}}}",
-        "search.evaluations=3",
-        "search.limits=[]",
+        [
+            f"directory={tmp_path / 'run'}",
+            f"training.strategy={{name: {name}, options: {options}}}",
+            "search.evaluations=3",
+            "search.limits=[]",
+        ],
     )
-    training = json.loads((result.path / "training.json").read_text())
-    found = sorted(nas.search(result.path / "config.yaml"), key=lambda evaluation: evaluation.number)
+    stages = open_stages(config)
+    with stages.exclusive():
+        stages.calibrate()
+        stages.train()
+        stages.search()
+    write_report(stages, stages.run.report_file)
+    training = json.loads((stages.run.path / "training.json").read_text())
+    found = sorted(nas.search(stages.run.path / "config.yaml"), key=lambda evaluation: evaluation.number)
     assert [evaluation.architecture.values for evaluation in found[:networks]] == training["chosen"]
     sources = [evaluation.proposal.get("source") == name for evaluation in found]
     assert sources == [True] * networks + [False] * (3 - networks)
