@@ -125,6 +125,8 @@ class TrainingConfig(_Section):
     Convolutional networks learn with `sgd` (Nesterov `momentum`), transformers with `adamw` at a learning rate about a
     hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. A training that begins with
     `pretrained` weights has its hidden channels ordered by their importance first.
+    `weight_normalization`, for language models, gives the rows, or the columns, of the matrices in all layers length one
+    after every step, as in Nemotron-Flash, which has no `weight_decay` then.
     """
 
     strategy: StrategyConfig = StrategyConfig()
@@ -136,6 +138,7 @@ class TrainingConfig(_Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_normalization: bool = False
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

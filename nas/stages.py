@@ -45,6 +45,7 @@ from nas.training.pretrained import keep_record, load_pretrained, told
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategies import planned_strategy
 from nas.training.tensorboard import TensorBoard, check_installed
+from nas.training.weight_normalization import weight_normalization
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
@@ -326,6 +327,8 @@ class Stages:
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()
+        if training.weight_normalization:
+            weight_normalization(self.space.build_supernet(), training)
         if training.pretrained is not None:
             load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:

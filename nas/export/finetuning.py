@@ -106,9 +106,11 @@ class FineTuner:
 
     def _training(self) -> TrainingConfig:
         """As the supernet was trained, but shorter and without what only pays in a long training from scratch: the
-        cosine ends at a rate of zero, which leaves nothing for an average of weights to smooth."""
+        cosine ends at a rate of zero, which leaves nothing for an average of weights to smooth. Without weight
+        normalisation, too: it would make another network of one whose matrices are parts of those in the supernet."""
         update = {"epochs": self.settings.epochs, "learning_rate": self.settings.learning_rate}
-        return self.stages.config.training.model_copy(update={**update, "warmup_epochs": 0.0, "ema": 0.0})
+        left_out = {"warmup_epochs": 0.0, "ema": 0.0, "weight_normalization": False}
+        return self.stages.config.training.model_copy(update=update | left_out)
 
     def _recalibrate(self, network: nn.Module) -> None:
         """Measured on digits, against the running statistics that training leaves: as accurate after three epochs
