@@ -12,6 +12,7 @@ from nas.config import TrainingConfig
 from nas.export.bundle import Bundle
 from nas.export.verification import Verification
 from nas.files import read_json
+from nas.report import labels
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.runs import Run
 from nas.search.metrics import ACCURACY, latency_name
@@ -117,9 +118,13 @@ def _finetuning_fact(run: Run) -> dict[str, str]:
     tuned = Bundle(run.bundle).manifest.get("finetuned") if run.bundle.exists() else None
     if not tuned:
         return {}
-    change = f"validation accuracy from {tuned['accuracy_before']:.2%} to {tuned['accuracy_after']:.2%}"
+    changes = []
+    for name in (key.removesuffix("_before") for key in tuned if key.endswith("_before")):
+        label = labels.metric(name)
+        before, after = (label.show(tuned[f"{name}_{when}"]) for when in ("before", "after"))
+        changes.append(f"validation {label.text[:1].lower()}{label.text[1:]} from {before} to {after}")
     kept = "" if tuned["used"] else ", so the inherited weights are kept"
-    return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
+    return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {', '.join(changes)}{kept}"}
 
 
 def _calibration(target: Target, calibration: Calibration, fit: Fit) -> CalibrationData:

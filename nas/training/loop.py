@@ -24,7 +24,7 @@ from nas.tasks import Task
 from nas.training.ema import WeightAverage
 from nas.training.execution import Execution, candidates, distinct, fastest
 from nas.training.log import EpochLog
-from nas.training.optimizer import learning_rate, make_optimizer
+from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategy import Network, Step, Strategy
 from nas.training.sync_batch_norm import SyncBatchNorm
@@ -140,8 +140,7 @@ class Trainer(Generic[Network]):
         return Step(self.step, self.total_steps, rng, self.task.loss, self._compiled)
 
     def _train_step(self, inputs: Tensor, target: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+        set_learning_rate(self.optimizer, self.learning_rate(self.step))
         self._follow(self.strategy.prepare(self.network, self._moment()))
         self.optimizer.zero_grad(set_to_none=True)
         execution = self.execution or Execution()
