@@ -157,6 +157,6 @@ def test_wrong_options(training: dict[str, Any], message: str) -> None:
 
 def test_a_convolutional_network_has_names_too() -> None:
     supernet = search_spaces.get("convnet", resolutions=(4,), in_channels=1, stem=8, widths=((8,),), strides=(1,),
-                                 depths=((1,),), expansions=(2,), head=16).build_supernet()  # fmt: skip
+                                 depths=((1,),), expansions=(2,), head=16, group_width=4).build_supernet()  # fmt: skip
     found = factors(supernet, learning_rate_multipliers={"head": 0.5})
     assert set(found) == {name for name, _ in supernet.named_parameters() if name.startswith("slots.head.")}
