@@ -18,7 +18,7 @@ from nas.errors import UsageError
 from nas.task_kinds import make_task
 from nas.tasks.language_modelling import LanguageModelling
 
-WORDS = "the cat sat on a mat and saw dogs run to their house".split()
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "dogs", "run", "to", "their", "house")
 VOCABULARY = 280
 LAYERS = 3
 
@@ -60,7 +60,7 @@ def test_the_layer_that_is_missed_least_is_left_out(published: Any, directory: P
     batches = list(task.recalibration_batches(8, 16, texts.seed))
     layers, losses = published.model.layers, {}
     for left_out in range(LAYERS):
-        published.model.layers = torch.nn.ModuleList(l for n, l in enumerate(layers) if n != left_out)
+        published.model.layers = torch.nn.ModuleList(layer for number, layer in enumerate(layers) if number != left_out)
         with torch.no_grad():
             logits = torch.cat([published(tokens, use_cache=False).logits for tokens, _ in batches])
         targets = torch.cat([target for _, target in batches])
@@ -86,14 +86,14 @@ def test_sections_with_mixers(directory: Path) -> None:
 
 
 def test_wrong_wishes(directory: Path, texts: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no mixer 'mamba' .did you mean 'mamba2'"):
+    with pytest.raises(ValueError, match=r"no mixer 'mamba' .did you mean 'mamba2'"):
         checkpoint_sections(directory, ["mamba"])
     with pytest.raises(ValueError, match="depths are 1 to 3, not"):
         layers_to_keep(directory, [4], texts, sequences=2)
-    with pytest.raises(UsageError, match="task.kind=language, not pictures"):
+    with pytest.raises(UsageError, match=r"task\.kind=language, not pictures"):
         layers_to_keep(directory, [2], parse({"name": "pictures"}))
     other = parse({"name": "other", "task": {**texts.task.model_dump(), "vocabulary": 270}})
     with pytest.raises(UsageError, match=r"has 270 tokens, the model 280; set task.tokenizer to .*tokenizer.json"):
         layers_to_keep(directory, [2], other)
-    with pytest.raises(ValueError, match="config.json is missing"):
+    with pytest.raises(ValueError, match=r"config\.json is missing"):
         layers_to_keep(tmp_path, [2], texts)

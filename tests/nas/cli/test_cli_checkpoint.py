@@ -46,11 +46,16 @@ def test_other_mixers_and_layers_by_their_losses(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    sizes = {key: value for key, value in CONFIG.items() if key not in ("model_type", "rope_theta")} | {"vocab_size": 270}
+    sizes = {key: value for key, value in CONFIG.items() if key not in ("model_type", "rope_theta")} | {
+        "vocab_size": 270
+    }
     transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes)).save_pretrained(tmp_path / "model")
     monkeypatch.setenv("NASMYTH_DATA", str(tmp_path))
     (tmp_path / "text.txt").write_text("the cat sat on a mat and saw " * 400)
-    texts = {"name": "texts", "task": {"kind": "language", "data": "text.txt", "vocabulary": 270, "sequence_length": 16}}
+    texts = {
+        "name": "texts",
+        "task": {"kind": "language", "data": "text.txt", "vocabulary": 270, "sequence_length": 16},
+    }
     (tmp_path / "texts.yaml").write_text(yaml.safe_dump(texts))
     wanted = ("spaces", "hybrid-slm", "--checkpoint", tmp_path / "model", "--mixer", "retnet", "--depth", 1)
     found = command(*wanted, "--texts", tmp_path / "texts.yaml", "--sequences", 4)

@@ -81,15 +81,15 @@ def test_a_step_is_that_of_a_loop_by_hand(stages: Stages, weight: float) -> None
     loss = (1 - weight) * labels - weight * (taught * log_q).sum(-1)[judged].mean()
     loss.backward()
     alone = {id(student.get_parameter("embedding.meta.weight"))}
-    groups = [[p for p in student.parameters() if (p.dim() > 1 and id(p) not in alone) == wide] for wide in (True, False)]
+    groups = [
+        [p for p in student.parameters() if (p.dim() > 1 and id(p) not in alone) == wide] for wide in (True, False)
+    ]
     nn.utils.clip_grad_norm_(student.parameters(), 5.0)
     rates = {"lr": 0.01, "betas": (0.9, 0.999)}
     torch.optim.AdamW(
         [{"params": params, "weight_decay": decay} for params, decay in zip(groups, (1e-4, 0.0), strict=True)], **rates
     ).step()
-    tuner = FineTuner(
-        stages, architecture, FinetuneConfig(epochs=1e-9, learning_rate=0.01, distillation_weight=weight)
-    )
+    tuner = FineTuner(stages, architecture, FinetuneConfig(epochs=1e-9, learning_rate=0.01, distillation_weight=weight))
     trained = tuner._train(stages.judge.network(architecture), None)
     for name, parameter in student.named_parameters():
         torch.testing.assert_close(trained.get_parameter(name), parameter, rtol=1e-4, atol=1e-5, msg=name)

@@ -60,18 +60,30 @@ def test_steps_are_those_of_parameter_groups_by_hand(tmp_path: Path, optimizer: 
 
 
 def test_every_operator_has_its_name_in_supernet_and_network() -> None:
-    mixers = ["gated_linear_attention", "mamba2", "delta_net", "gated_delta_net", "retnet", "sliding_window", "attention"]
+    mixers = [
+        "gated_linear_attention",
+        "mamba2",
+        "delta_net",
+        "gated_delta_net",
+        "retnet",
+        "sliding_window",
+        "attention",
+    ]
     supernet = small_supernet(mixers=mixers, depths=[1], widths=[16], kv_heads=[2], ratios=[1])
     parameters = NamedParameters(supernet)
     for name in mixers:
         block = f"slots.layer1_mixer.{name.replace('_', '')}block."
-        assert parameters.meant(name) == {full for full, _ in supernet.named_parameters() if full.startswith(block)}, name
+        assert parameters.meant(name) == {full for full, _ in supernet.named_parameters() if full.startswith(block)}, (
+            name
+        )
     ends = ("layer1_feed_forward", "embedding", "head")
     for name, slot in zip(("feed_forward", "embedding", "head"), ends, strict=True):
         assert parameters.meant(name) == {full for full, _ in supernet.named_parameters() if f".{slot}." in full}
     network = supernet.extract(supernet.space.largest())
     static = NamedParameters(network)
-    assert static.meant("attention") == {name for name, _ in network.named_parameters() if name.startswith("layer1_mixer")}
+    assert static.meant("attention") == {
+        name for name, _ in network.named_parameters() if name.startswith("layer1_mixer")
+    }
     assert static.meant("linear") == {name for name in static.meant("*.weight") if name.split(".")[-2] in (
         "query", "key", "value", "output", "gate", "expand")}  # fmt: skip
     assert not static.meant("mamba2")
@@ -101,7 +113,12 @@ def test_matrices_by_their_inputs() -> None:
     inner = {f"{block}.{name}.weight": 18 / 24 for name in ("query", "key", "value", "gate", "decay_down", "output")}
     feed_forward = "slots.layer1_feed_forward.feedforward"
     read = {f"{feed_forward}.{name}.weight": 18 / 24 for name in ("gate", "expand")}
-    assert found == {**inner, **read, f"{feed_forward}.output.weight": 18 / 48, "slots.head.head.linear.weight": 18 / 24}
+    assert found == {
+        **inner,
+        **read,
+        f"{feed_forward}.output.weight": 18 / 48,
+        "slots.head.head.linear.weight": 18 / 24,
+    }
     assert not factors(supernet, learning_rate_base_width=48)
     both = factors(supernet, learning_rate_base_width=18, learning_rate_multipliers={"feed_forward": 0.5})
     assert both[f"{feed_forward}.output.weight"] == 9 / 48
@@ -125,7 +142,10 @@ def test_width_does_not_change_the_first_step_of_the_outputs() -> None:
 
 def test_without_options_there_are_two_groups() -> None:
     groups = make_optimizer(small_supernet(mixers=["attention"]), TrainingConfig()).param_groups
-    assert [(group["weight_decay"], group["multiplier"], group["lr"]) for group in groups] == [(1e-4, 1, 0.1), (0, 1, 0.1)]
+    assert [(group["weight_decay"], group["multiplier"], group["lr"]) for group in groups] == [
+        (1e-4, 1, 0.1),
+        (0, 1, 0.1),
+    ]
 
 
 def test_a_pattern_that_means_nothing_is_told_before_any_work(tmp_path: Path) -> None:
@@ -143,7 +163,10 @@ def test_a_pattern_that_means_nothing_is_told_before_any_work(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"learning_rate_multipliers": {"attention": -1.0}}, "learning_rate_multipliers.attention.*greater than or equal"),
+        (
+            {"learning_rate_multipliers": {"attention": -1.0}},
+            "learning_rate_multipliers.attention.*greater than or equal",
+        ),
         ({"learning_rate_multipliers": {"attention": float("inf")}}, "learning_rate_multipliers.attention.*finite"),
         ({"learning_rate_multipliers": ["attention"]}, "learning_rate_multipliers.*dictionary"),
         ({"learning_rate_base_width": 0, "optimizer": "adamw"}, "learning_rate_base_width.*greater than 0"),

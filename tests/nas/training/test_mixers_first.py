@@ -80,7 +80,9 @@ def block_errors(supernet: Supernet) -> dict[str, float]:
             y = module(x)
             for kind in OTHERS if name.endswith("_mixer") else ():
                 values = supernet.space.largest().values | {name: kind}
-                codes = supernet.space.codes([type(supernet.space.largest())(supernet.space.name, tuple(values.items()))])
+                codes = supernet.space.codes(
+                    [type(supernet.space.largest())(supernet.space.name, tuple(values.items()))]
+                )
                 other = supernet.extract(supernet.space.architectures(codes)[0]).eval().get_submodule(name)
                 found[f"{name} {kind}"] = float((other(x) - y).square().mean() / (y - x).square().mean())
             x = y
@@ -88,7 +90,9 @@ def block_errors(supernet: Supernet) -> dict[str, float]:
 
 
 def test_errors_fall_and_the_largest_network_stays_the_model(published: Any, directory: Path, tmp_path: Path) -> None:
-    stages = stages_of(directory, tmp_path, mixer_distillation_share=1.0, epochs=6.0, learning_rate=0.02, weight_decay=0.1)
+    stages = stages_of(
+        directory, tmp_path, mixer_distillation_share=1.0, epochs=6.0, learning_rate=0.02, weight_decay=0.1
+    )
     before = block_errors(stages._initial_supernet())
     with stages.exclusive():
         stages.train()
@@ -165,14 +169,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         expected.train()
     save = Trainer.save
     for stop in (2, expected.trainer().total_steps - 1):
+
         def interrupt(self: Trainer[Any], stop: int = stop) -> None:
             save(self)
             if self.step >= stop:
                 raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, found.exclusive(), pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, found.exclusive():
             patch.setattr(Trainer, "save", interrupt)
-            found.train()
+            with pytest.raises(KeyboardInterrupt):
+                found.train()
     with found.exclusive():
         found.train()
     for name, tensor in expected.supernet.state_dict().items():
@@ -198,7 +204,9 @@ def test_what_cannot_be_is_said_before_any_work(
 
 def test_images_have_no_attention_to_learn_from(tmp_path: Path) -> None:
     config = parse({"name": "x", "directory": str(tmp_path / "run"), "training": {"mixer_distillation_share": 0.5}})
-    with pytest.raises(UsageError, match="mixer_distillation_share: no layer of the space chooses between attention and"):
+    with pytest.raises(
+        UsageError, match="mixer_distillation_share: no layer of the space chooses between attention and"
+    ):
         open_stages(config).exclusive().__enter__()
 
 
@@ -225,10 +233,10 @@ def test_copied_weights_are_those_of_the_same_heads(directory: Path) -> None:
 
 
 def test_nothing_else_may_be_missing(directory: Path) -> None:
-    with pytest.raises(UsageError, match="does not match the supernet.*slots.layer1_mixer.gatedlinearattentionblock"):
+    with pytest.raises(UsageError, match=r"does not match the supernet.*slots.layer1_mixer.gatedlinearattentionblock"):
         load_pretrained(supernet_around(directory), of_model(directory))
     longer = supernet_around(directory, depths=[3])
-    with pytest.raises(UsageError, match="does not match the supernet.*slots.layer3_feed_forward") as error:
+    with pytest.raises(UsageError, match=r"does not match the supernet.*slots.layer3_feed_forward") as error:
         load_pretrained(longer, of_model(directory, copy_attention=True))
     assert "gatedlinearattention" not in str(error.value)
     record = load_pretrained(longer, of_model(directory, copy_attention=True, partial=True))
@@ -237,5 +245,5 @@ def test_nothing_else_may_be_missing(directory: Path) -> None:
 
 def test_nothing_to_copy_to(directory: Path) -> None:
     supernet = small_supernet(**checkpoint_options(directory) | SHORT)
-    with pytest.raises(UsageError, match="training.pretrained.copy_attention: no layer of the space chooses"):
+    with pytest.raises(UsageError, match=r"training\.pretrained\.copy_attention: no layer of the space chooses"):
         load_pretrained(supernet, of_model(directory, copy_attention=True))
