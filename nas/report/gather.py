@@ -66,6 +66,8 @@ def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any
     """One line such as `sandwich, 30 epochs (the first 60% on the largest network alone) in 312 s, float32`."""
     last = training["epochs"][-1] if training["epochs"] else {"epoch": 0, "seconds": 0.0}
     largest = f" (the first {share:.0%} on the largest network alone)" if share else ""
+    if config.mixer_distillation_share:
+        largest += f" ({config.mixer_distillation_share:.0%} on mixers that learn from attention)"
     so_far = f"{last['epoch']:g} of " if training.get("unfinished") else ""
     parts = [config.strategy.name, f"{so_far}{config.epochs:g} epochs{largest} in {last['seconds']:,.0f} s"]
     if config.pretrained is not None:
