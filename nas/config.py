@@ -117,18 +117,23 @@ class PretrainedConfig(_Section):
     """A file of weights that already exist, with which the training begins. `source` says whose names it uses: one of
     those that `nas spaces NAME` lists. `path` is that of a safetensors file or of one that torch wrote, or for language
     models that of a directory which transformers wrote; `package:NAME/FILE` is a file inside of an installed package.
-    With `partial` what matches is loaded when something does not, such as the classifier of other classes."""
+    With `partial` what matches is loaded when something does not, such as the classifier of other classes. With
+    `copy_attention` the other mixers of a language model, for which there are no weights, begin with those of the
+    attention of their layer, as far as they have something in common."""
 
     source: str
     path: str
     partial: bool = False
+    copy_attention: bool = False
 
 
 class TrainingConfig(_Section):
     """How the supernet is trained.
 
     `largest_share` is the share of the steps that come before those of the strategy: a first phase on the largest network
-    alone (by default what is best for the strategy and the space). `ema` is the decay of an average of the weights, 0 for none. `auto` takes the precision and the
+    alone (by default what is best for the strategy and the space). `mixer_distillation_share`, for language models, is that
+    of a phase after it, in which the other mixers of every layer learn to give what its attention gives and nothing else
+    changes: of use with `pretrained` attention. `ema` is the decay of an average of the weights, 0 for none. `auto` takes the precision and the
     layout whose steps are the fastest on this machine; to get the same weights on another one, name them.
     `tensorboard` writes losses and learning rate for TensorBoard after each epoch (needs the extra of that name).
     `batch_size` is that of all `processes` together, among which each batch is divided; with `sync_batch_norm` they
@@ -138,17 +143,27 @@ class TrainingConfig(_Section):
     hundred times lower and a weight decay of about 0.05; its first beta is `momentum`. The learning rate rises for
     `warmup_epochs` (by default one, or a tenth of all when that is less), then falls to zero. A training that begins with
     `pretrained` weights has its hidden channels ordered by their importance first.
+    `learning_rate_multipliers` multiply the learning rate of some parameters: of an operator (`attention`, `feed_forward`,
+    `embedding`), or by a pattern of names (`"*.log_decay": 0.1`); `nas.training.learning_rates` says what a pattern means.
+    `learning_rate_base_width`, for `adamw`, is the width for which the learning rate was found: a matrix with more inputs
+    learns more slowly by their ratio, as in the maximal update parametrisation.
+    `weight_normalization`, for language models, gives the rows, or the columns, of the matrices in all layers length one
+    after every step, as in Nemotron-Flash, which has no `weight_decay` then.
     """
 
     strategy: StrategyConfig = StrategyConfig()
     pretrained: PretrainedConfig | None = None
     largest_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    mixer_distillation_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     epochs: Annotated[float, Field(gt=0)] = 30.0
     batch_size: Positive = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    learning_rate_multipliers: dict[str, Annotated[float, Field(ge=0)]] = {}
+    learning_rate_base_width: Positive | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_normalization: bool = False
     warmup_epochs: Annotated[float, Field(ge=0)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -161,10 +176,18 @@ class TrainingConfig(_Section):
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
     tensorboard: bool = False
 
+    @field_validator("learning_rate_base_width")
+    @classmethod
+    def _of_adam(cls, width: int | None, others: ValidationInfo) -> int | None:
+        """The rule is that of Adam; with plain gradient descent matrices of all widths have one rate."""
+        if width is not None and others.data.get("optimizer") != "adamw":
+            raise ValueError("it needs optimizer: adamw; with sgd the learning rate does not depend on the width")
+        return width
+
     @field_validator("warmup_epochs")
     @classmethod
-    def _falls_again(cls, value: float | None, info: ValidationInfo) -> float | None:
-        epochs = info.data.get("epochs", 0.0)
+    def _falls_again(cls, value: float | None, others: ValidationInfo) -> float | None:
+        epochs = others.data.get("epochs", 0.0)
         if value and value >= epochs > 0:
             raise ValueError(f"the learning rate would rise in all of the {epochs:g} epochs; give less, or nothing")
         return value
@@ -237,7 +260,8 @@ class SearchConfig(_Section):
 class FinetuneConfig(_Section):
     """How the delivered network is trained further: with a cosine from `learning_rate` (of the supernet's optimiser: about
     1e-4 for `adamw`) down to zero, and a loss of which the largest network of the supernet has the share
-    `distillation_weight` and the labels the rest."""
+    `distillation_weight` and the labels (of texts, the tokens that follow) the rest. The new weights are delivered when
+    the first metric of the task is no worse with them on validation data."""
 
     epochs: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 0.01

@@ -39,12 +39,14 @@ from nas.task_kinds import make_task, task_metrics
 from nas.tasks import ImageClassification, Task
 from nas.training.execution import candidates, computes_bfloat16
 from nas.training.launch import train_in_processes
+from nas.training.learning_rates import learning_rate_factors
 from nas.training.log import EpochLog, write_log
 from nas.training.loop import Trainer, total_steps
 from nas.training.pretrained import keep_record, load_pretrained, told
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategies import planned_strategy
 from nas.training.tensorboard import TensorBoard, check_installed
+from nas.training.weight_normalization import weight_normalization
 from search_spaces import SearchSpace
 from search_spaces.space import Codes
 from search_spaces.supernet import Supernet
@@ -326,6 +328,10 @@ class Stages:
         check_divisible(training.batch_size, training.processes)
         if training.tensorboard:
             check_installed()
+        if training.weight_normalization or training.learning_rate_multipliers:
+            supernet = self.space.build_supernet()
+            weight_normalization(supernet, training)
+            learning_rate_factors(supernet, training)
         if training.pretrained is not None:
             load_pretrained(self.space.build_supernet(), training.pretrained)
         if self._task_given and training.processes > 1:

@@ -26,11 +26,33 @@ def spaces(
             "configuration whose space is around it and whose training begins with its weights.",
         ),
     ] = None,
+    mixer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="With --checkpoint: a mixer that layers may have in place of attention, such as gated_linear_attention; "
+            "it begins with the weights of attention and learns from it first. May be repeated.",
+        ),
+    ] = None,
+    depth: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="LAYERS",
+            help="With --checkpoint: a number of layers that networks may have; those are kept with which the model "
+            "predicts the texts of --texts best (dynamic programming). May be repeated.",
+        ),
+    ] = None,
+    texts: Annotated[
+        str | None,
+        typer.Option(metavar="CONFIG", help="With --depth: a configuration whose task names texts and the tokenizer."),
+    ] = None,
+    sequences: Annotated[int, typer.Option(min=1, help="With --depth: how many are looked at.")] = 64,
 ) -> None:
     """List the search spaces, or one space's options, choices, size, the costs of its published, smallest and largest networks, and whose weights it takes."""
     if checkpoint is not None:
-        _show_checkpoint(name, checkpoint)
+        _show_checkpoint(name, checkpoint, mixer or [], depth or [], texts, sequences)
         return
+    _check_alone(mixer, depth, texts)
 
     import inspect
 
@@ -72,18 +94,29 @@ def spaces(
     show(inspect.getdoc(search_spaces.builder(name)) or "", options, choices, ends, known)
 
 
-def _show_checkpoint(name: str | None, directory: Path) -> None:
+def _check_alone(mixer: list[str] | None, depth: list[int] | None, texts: str | None) -> None:
+    """Refuse options that are for `--checkpoint`."""
+    from nas.errors import UsageError
+
+    if mixer or depth or texts:
+        raise UsageError("--mixer, --depth and --texts go with --checkpoint DIR")
+
+
+def _show_checkpoint(
+    name: str | None, directory: Path, mixers: list[str], depths: list[int], texts: str | None, sequences: int
+) -> None:
     """Print the sections of a configuration for a language model that exists."""
     import yaml
 
+    from nas.checkpoint_sections import NAME, checkpoint_sections, layers_to_keep
     from nas.cli.options import show
+    from nas.config import load
     from nas.errors import UsageError
-    from search_spaces.slm.checkpoints import checkpoint_options
 
-    if name != "hybrid-slm":
+    if name != NAME:
         raise UsageError("models of transformers are networks of hybrid-slm: nas spaces hybrid-slm --checkpoint DIR")
-    sections = {
-        "space": {"name": name, "options": checkpoint_options(directory)},
-        "training": {"pretrained": {"source": "transformers", "path": str(directory)}},
-    }
+    if bool(depths) != bool(texts):
+        raise UsageError("--depth needs the texts on which layers are ranked, --texts CONFIG, and the other way round")
+    kept = layers_to_keep(directory, depths, load(texts), sequences) if texts else None
+    sections = checkpoint_sections(directory, mixers, kept)
     show(yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, width=100).rstrip())

@@ -10,7 +10,6 @@ from nas.export.bundle import Bundle, check_target
 from nas.export.facts import Exported
 from nas.export.finetuning import FineTuner
 from nas.export.kinds import kind_of
-from nas.search.metrics import ACCURACY
 from nas.search.worker import Evaluation
 from nas.stages import Stages
 
@@ -32,7 +31,7 @@ def deliver(stages: Stages, chosen: Evaluation, limits: list[str], path: Path, w
     with stages.reporter.progress(f"fine-tune network {chosen.number}") as advance:
         tuned = tuner.run(advance)
     stages.reporter.say(str(tuned))
-    judged = replace(chosen, metrics={**chosen.metrics, ACCURACY.name: tuned.accuracy})
+    judged = replace(chosen, metrics={**chosen.metrics, **tuned.metrics})
     bundle = kind.write(stages, Exported(tuned.network, judged, limits, wanted.weights, tuned), path)
     tuner.checkpoint.unlink(missing_ok=True)
     return bundle

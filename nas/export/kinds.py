@@ -59,8 +59,6 @@ class _Images(ExportKind):
 class _Language(ExportKind):
     def check(self, stages: Stages, wanted: ExportConfig) -> None:
         phases_of(stages.space)
-        if wanted.finetune.epochs:
-            raise UsageError("language models are not fine-tuned before the export; leave out export.finetune")
 
     def write(self, stages: Stages, exported: Exported, path: Path) -> Bundle:
         task, network, architecture = stages.task, exported.network, exported.chosen.architecture

@@ -12,6 +12,7 @@ from nas.config import TrainingConfig
 from nas.export.bundle import Bundle
 from nas.export.verification import Verification
 from nas.files import read_json
+from nas.report import labels
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.runs import Run
 from nas.search.metrics import ACCURACY, latency_name
@@ -65,6 +66,8 @@ def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any
     """One line such as `sandwich, 30 epochs (the first 60% on the largest network alone) in 312 s, float32`."""
     last = training["epochs"][-1] if training["epochs"] else {"epoch": 0, "seconds": 0.0}
     largest = f" (the first {share:.0%} on the largest network alone)" if share else ""
+    if config.mixer_distillation_share:
+        largest += f" ({config.mixer_distillation_share:.0%} on mixers that learn from attention)"
     so_far = f"{last['epoch']:g} of " if training.get("unfinished") else ""
     parts = [config.strategy.name, f"{so_far}{config.epochs:g} epochs{largest} in {last['seconds']:,.0f} s"]
     if config.pretrained is not None:
@@ -117,9 +120,13 @@ def _finetuning_fact(run: Run) -> dict[str, str]:
     tuned = Bundle(run.bundle).manifest.get("finetuned") if run.bundle.exists() else None
     if not tuned:
         return {}
-    change = f"validation accuracy from {tuned['accuracy_before']:.2%} to {tuned['accuracy_after']:.2%}"
+    changes = []
+    for name in (key.removesuffix("_before") for key in tuned if key.endswith("_before")):
+        label = labels.metric(name)
+        before, after = (label.show(tuned[f"{name}_{when}"]) for when in ("before", "after"))
+        changes.append(f"validation {label.text[:1].lower()}{label.text[1:]} from {before} to {after}")
     kept = "" if tuned["used"] else ", so the inherited weights are kept"
-    return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {change}{kept}"}
+    return {"fine-tuning of the chosen network": f"{tuned['epochs']:g} epochs, {', '.join(changes)}{kept}"}
 
 
 def _calibration(target: Target, calibration: Calibration, fit: Fit) -> CalibrationData:

@@ -32,8 +32,17 @@ class NetworkEvaluator(ABC, Generic[Judge]):
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The static network in evaluation mode, recalibrated if it has batch normalisation."""
         network = self.supernet.extract(architecture)
-        recalibrate(network, self._recalibration_inputs(architecture))
+        self.recalibrate(network, architecture)
         return network
+
+    def recalibrate(self, network: nn.Module, architecture: Architecture) -> None:
+        """Measure the statistics of batch normalisation, where there is some; the network ends in evaluation mode.
+
+        Args:
+            network: static, with any weights.
+            architecture: of the network.
+        """
+        recalibrate(network, self._recalibration_inputs(architecture))
 
     @abstractmethod
     def _recalibration_inputs(self, architecture: Architecture) -> Iterator[Tensor]:

@@ -24,10 +24,11 @@ from nas.tasks import Task
 from nas.training.ema import WeightAverage
 from nas.training.execution import Execution, candidates, distinct, fastest
 from nas.training.log import EpochLog
-from nas.training.optimizer import learning_rate, make_optimizer
+from nas.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nas.training.processes import Processes, check_divisible
 from nas.training.strategy import Network, Step, Strategy
 from nas.training.sync_batch_norm import SyncBatchNorm
+from nas.training.weight_normalization import weight_normalization
 from search_spaces.reordering import Reordering
 
 
@@ -54,7 +55,8 @@ class Trainer(Generic[Network]):
         on_epoch: is given the logs of all epochs after each one.
 
     Raises:
-        UsageError: when the batches cannot be divided among the processes, or there is no GPU as asked for.
+        UsageError: when the batches cannot be divided among the processes, there is no GPU as asked for, or the network
+            is none for an option of the configuration.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Trainer(Generic[Network]):
         # Other networks than the largest change with each step, and would each be compiled anew.
         self._compiled = torch.compile(network) if config.compile else None
         self.optimizer = make_optimizer(network, config)
+        self.normalization = weight_normalization(network, config)
         self.average = WeightAverage(network, config.ema) if config.ema else None
         self.execution = self.options[0] if len(self.options) == 1 else None
         self.step, self.seconds = 0, 0.0
@@ -107,6 +110,8 @@ class Trainer(Generic[Network]):
                 progress(self.step, self.total_steps)
         if self.average is not None:
             self.average.copy_to(self.network)
+            if self.normalization is not None:  # a mean of vectors of length one is shorter
+                self.normalization.project()
         return self.logs
 
     def save(self) -> None:
@@ -135,8 +140,7 @@ class Trainer(Generic[Network]):
         return Step(self.step, self.total_steps, rng, self.task.loss, self._compiled)
 
     def _train_step(self, inputs: Tensor, target: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+        set_learning_rate(self.optimizer, self.learning_rate(self.step))
         self._follow(self.strategy.prepare(self.network, self._moment()))
         self.optimizer.zero_grad(set_to_none=True)
         execution = self.execution or Execution()
@@ -150,6 +154,8 @@ class Trainer(Generic[Network]):
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._check_finite("gradient", {"norm": float(norm)})
         self.optimizer.step()
+        if self.normalization is not None:
+            self.normalization.project()
         self.step += 1
         if self.average is not None:
             self.average.update(self.network, self.step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,8 @@ def distil_mixers(
 
     The largest network with attention in all layers is the teacher; its weights stay as they are. In every batch each
     layer draws one of its other mixers, at one of its sizes, which reads what the teacher's layer reads (block-wise local
-    distillation, as in Puzzle, Bercovich et al., 2024). All layers learn at once, none waits for another.
+    distillation, as in Puzzle, Bercovich et al., 2024). All layers learn at once, none waits for another. In a run,
+    `training.mixer_distillation_share` does this in the first steps of the training.
 
     Args:
         supernet: of `hybrid-slm`, with pretrained weights; begin with `search_spaces.slm.checkpoints.copy_attention`.
@@ -38,65 +39,77 @@ def distil_mixers(
     Raises:
         ValueError: when no layer chooses between attention and another mixer.
     """
-    students = _Students(supernet, seed)
-    optimizer = torch.optim.AdamW(students.parameters, lr=learning_rate, weight_decay=0.0)
+    lessons, rng = Lessons(supernet.space), np.random.default_rng(seed)
+    parameters = lessons.students(supernet)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     training = supernet.training
     supernet.train()
+    errors = []
     try:
-        return [_step(students, optimizer, tokens) for tokens in batches]
+        for tokens in batches:
+            errors.append(lessons.teach(supernet, tokens, rng))
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
     finally:
         supernet.train(training)
         supernet.activate(supernet.space.largest())
+    return errors
 
 
-def _step(students: _Students, optimizer: torch.optim.Optimizer, tokens: Tensor) -> float:
-    errors = []
-    for slot, x, y in students.lessons(tokens):
-        # `x` is in what both blocks give, so what they add to it is compared.
-        error = (students.drawn(slot)(x) - y).square().mean() / (y - x).square().mean().clamp(min=1e-12)
-        error.backward()
-        errors.append(float(error.detach()))
-    nn.utils.clip_grad_norm_(students.parameters, 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
-    return sum(errors) / len(errors)
+class Lessons:
+    """What the mixers of a space can learn from its attention.
 
+    Args:
+        space: `hybrid-slm`, or one with such layers.
 
-class _Students:
-    """The mixers of a supernet that learn from attention.
-
-    Attributes:
-        parameters: theirs.
+    Raises:
+        ValueError: when no layer chooses between attention and another mixer.
     """
 
-    def __init__(self, supernet: Supernet, seed: int) -> None:
-        self._supernet, self._rng = supernet, np.random.default_rng(seed)
-        self._teacher = _with_attention(supernet.space)
-        self._variants = {
-            slot: [variant for variant in _variants(supernet.space, slot) if variant.spec.module != teacher.spec.module]
+    def __init__(self, space: SearchSpace) -> None:
+        self._teacher = _with_attention(space)
+        found = {
+            slot: [variant for variant in _variants(space, slot) if variant.spec.module != teacher.spec.module]
             for slot, teacher in self._teacher.items()
             if slot.endswith("_mixer")
         }
-        self._variants = {slot: variants for slot, variants in self._variants.items() if variants}
-        if not self._variants:
+        self._students = {slot: variants for slot, variants in found.items() if variants}
+        if not self._students:
             raise ValueError(f"no layer of the space chooses between {TEACHER} and another mixer")
-        modules = [supernet.activate_slot(slot, variant) for slot, found in self._variants.items() for variant in found]
-        self.parameters = list({id(p): p for module in modules for p in module.parameters()}.values())
 
-    def lessons(self, tokens: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Slot, and what its attention reads and gives, of all slots in which there is something to be learnt."""
-        x = tokens
+    def students(self, supernet: Supernet) -> list[nn.Parameter]:
+        """The parameters of all mixers that learn."""
+        modules = [supernet.activate_slot(slot, variant) for slot, found in self._students.items() for variant in found]
+        return list({id(p): p for module in modules for p in module.parameters()}.values())
+
+    def teach(self, supernet: Supernet, tokens: Tensor, rng: np.random.Generator) -> float:
+        """Add the gradients of one mixer of every layer, drawn with one of its sizes; none reaches the attention.
+
+        Args:
+            supernet: of the space.
+            tokens: shape (n, t).
+            rng: draws the mixers.
+
+        Returns:
+            The error, averaged over layers: mean squared, as a share of the mean square of what the attention gives.
+        """
+        errors, x = [], tokens
         for slot, variant in self._teacher.items():
             with torch.no_grad():
-                y = self._supernet.activate_slot(slot, variant)(x)
-            if slot in self._variants:
-                yield slot, x, y
+                y = supernet.activate_slot(slot, variant)(x)
+            if slot in self._students:
+                # `x` is in what both blocks give, so what they add to it is compared.
+                found = self._drawn(supernet, slot, rng)(x)
+                error = (found - y).square().mean() / (y - x).square().mean().clamp(min=1e-12)
+                error.backward()
+                errors.append(float(error.detach()))
             x = y
+        return sum(errors) / len(errors)
 
-    def drawn(self, slot: str) -> nn.Module:
-        """One of the mixers of a slot."""
-        variants = self._variants[slot]
-        return self._supernet.activate_slot(slot, variants[int(self._rng.integers(len(variants)))])
+    def _drawn(self, supernet: Supernet, slot: str, rng: np.random.Generator) -> nn.Module:
+        variants = self._students[slot]
+        return supernet.activate_slot(slot, variants[int(rng.integers(len(variants)))])
 
 
 def _with_attention(space: SearchSpace) -> dict[str, Variant]:

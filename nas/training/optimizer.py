@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nas.config import TrainingConfig
+from nas.training.learning_rates import learning_rate_factors
 from search_spaces.parameter import Parameter
 
 
@@ -17,16 +18,32 @@ def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Op
     """The optimiser of a configuration.
 
     Vectors (normalisation, biases), kernel matrices, and tensors that are learned by themselves (positions, class
-    tokens) are not decayed.
+    tokens) are not decayed. Each group of parameters has a `multiplier` of the learning rate, see `set_learning_rate`.
+
+    Raises:
+        UsageError: when the configuration has a learning rate for parameters that the network does not have.
     """
+    factors = learning_rate_factors(network, config)
     alone = {id(module.weight) for module in network.modules() if isinstance(module, Parameter)}
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): [], (True, 1.0): []}
     for name, parameter in network.named_parameters():
         is_free = parameter.dim() < 2 or "kernel_matrices" in name or id(parameter) in alone
-        (free if is_free else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return _OPTIMIZERS[config.optimizer](groups, config)
+        groups.setdefault((is_free, factors[name]), []).append(parameter)
+    optimizer = _OPTIMIZERS[config.optimizer](
+        [
+            {"params": members, "weight_decay": 0.0 if is_free else config.weight_decay, "multiplier": factor}
+            for (is_free, factor), members in groups.items()
+        ],
+        config,
+    )
+    set_learning_rate(optimizer, config.learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group of parameters the rate times its multiplier."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("multiplier", 1.0)  # none in the checkpoints of earlier releases
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from nas.config import PretrainedConfig
 from nas.errors import UsageError
 from nas.files import read_json, write_json
+from search_spaces.pretrained import Loaded
+from search_spaces.slm.checkpoints import copy_attention
 from search_spaces.supernet import Supernet
 
 _PACKAGE = "package:"
@@ -20,20 +23,25 @@ def load_pretrained(supernet: Supernet, config: PretrainedConfig) -> dict[str, A
 
     Returns:
         What was loaded, as JSON: source, path, SHA-256 of the file (of a directory: of the digests of its configuration
-        and weights), number of tensors, and what did not match.
+        and weights), number of tensors, what did not match, and the mixers that begin with weights of attention.
 
     Raises:
-        UsageError: when the file is not there or does not match the supernet, which is then as before.
+        UsageError: when the file is not there or does not match the supernet. Its weights are then of no use.
     """
     file = find_file(config.path)
     try:
         digest = _digest(file)
-        found = supernet.load_pretrained(config.source, file, config.partial)
+        found = supernet.load_pretrained(config.source, file, config.partial or config.copy_attention)
     except (OSError, ValueError) as error:
         raise UsageError(f"training.pretrained: {error}") from error
     if not found.loaded:
         raise UsageError(f"training.pretrained: nothing in {file} matches the supernet")
     supernet.sort_channels()
+    copied = _copy_attention(supernet) if config.copy_attention else []
+    if not config.partial:
+        found = _without(found, copied)
+        if not found.is_complete:
+            raise UsageError(f"training.pretrained: {file}: does not match the supernet: {found}")
     left = {"missing": found.missing, "unused": found.unused, "mismatched": found.mismatched}
     return {
         "source": config.source,
@@ -41,7 +49,21 @@ def load_pretrained(supernet: Supernet, config: PretrainedConfig) -> dict[str, A
         "sha256": digest,
         "tensors": len(found.loaded),
         **{kind: list(names) for kind, names in left.items()},
+        **({"copied": copied} if copied else {}),
     }
+
+
+def _copy_attention(supernet: Supernet) -> list[str]:
+    try:
+        return copy_attention(supernet)
+    except ValueError as error:
+        raise UsageError(f"training.pretrained.copy_attention: {error}; leave it out") from error
+
+
+def _without(found: Loaded, modules: list[str]) -> Loaded:
+    """What does not match but for modules that need nothing from the file."""
+    free = tuple(f"{name}." for name in modules)
+    return replace(found, missing=tuple(name for name in found.missing if not name.startswith(free)))
 
 
 def _digest(path: Path) -> str:
@@ -94,4 +116,5 @@ def told(record: dict[str, Any]) -> str:
     """What was loaded, for people."""
     left = [f"{len(record[kind])} {kind}: {', '.join(record[kind])}" for kind in ("missing", "unused", "mismatched")
             if record[kind]]  # fmt: skip
-    return "; ".join([f"pretrained weights: {record['tensors']} tensors from {record['path']}", *left])
+    copied = [f"{len(record['copied'])} mixers begin with attention's"] if "copied" in record else []
+    return "; ".join([f"pretrained weights: {record['tensors']} tensors from {record['path']}", *left, *copied])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from search_spaces.layers import Layers
 from search_spaces.slm.initialisation import DEVIATION, initialise
 from search_spaces.slm.mixer import Mixer
+from search_spaces.slm.unit_norm import UnitNorm, unit_norms
 
 
 class MixerBlock(nn.Module):
@@ -52,6 +53,10 @@ class MixerBlock(nn.Module):
         """The next token of each sequence, shape (n, 1, width), then the new state of the mixer."""
         mixed, *new = self.mixer.step(self.norm(x), *state)
         return (x + mixed, *new)
+
+    def unit_norms(self) -> list[UnitNorm]:
+        """What weight normalisation keeps at length one."""
+        return unit_norms(self)
 
 
 class Embedding(nn.Module):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from search_spaces.layers import Layers
 from search_spaces.reordering import Reordering, falling_importance, reorder
 from search_spaces.slm.initialisation import initialise
+from search_spaces.slm.unit_norm import UnitNorm, unit_norms
 
 
 class FeedForward(nn.Module):
@@ -41,3 +42,7 @@ class FeedForward(nn.Module):
         order = falling_importance(self.output)
         rows = [move for layer in (self.gate, self.expand) for move in reorder(layer, 0, order)]
         return rows + reorder(self.output, 1, order)
+
+    def unit_norms(self) -> list[UnitNorm]:
+        """What weight normalisation keeps at length one."""
+        return unit_norms(self)

@@ -171,3 +171,17 @@ def test_eight_bit_weights(result: Result, tmp_path: Path, monkeypatch: pytest.M
     assert bundle.manifest["weights"] == "int8"
     assert bundle.size_mb < result.bundle.size_mb
     assert not failed(bundle)
+
+
+def test_fine_tuned_before_the_export(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivered graphs have the new weights, and the figures are those of them."""
+    monkeypatch.setenv("NASMYTH_DATA", str(result.path.parent))
+    bundle = nas.export(result.path, tmp_path / "tuned", finetune=2)
+    found = bundle.manifest["finetuned"]
+    assert found["used"]
+    assert found["bits_per_byte_after"] < found["bits_per_byte_before"]
+    assert found["bits_per_byte_before"] == pytest.approx(result.bundle.manifest["metrics"]["bits_per_byte"])
+    kept = {name: found[f"{name}_after"] for name in ("bits_per_byte", "recall")}
+    assert bundle.manifest["metrics"] == {**result.bundle.manifest["metrics"], **kept}
+    assert "fine-tuned alone for 2 epoch(s)" in (bundle.path / README).read_text(encoding="utf-8")
+    assert not failed(bundle)

@@ -9,10 +9,12 @@ from typing import Any
 from nas.config import TrainingConfig
 from nas.errors import UsageError
 from nas.options import check_name, check_options
+from nas.training.mixer_distillation import Lessons
 from nas.training.strategies.attentive import Attentive
 from nas.training.strategies.efficientformer import EfficientFormer
 from nas.training.strategies.fbnet import FBNet
 from nas.training.strategies.largest_first import LargestFirst
+from nas.training.strategies.mixers_first import MixersFirst
 from nas.training.strategies.progressive_shrinking import ProgressiveShrinking
 from nas.training.strategies.proxylessnas import ProxylessNAS
 from nas.training.strategies.sandwich import Sandwich
@@ -51,13 +53,30 @@ def largest_share(config: TrainingConfig, space: SearchSpace) -> float:
 
 
 def planned_strategy(config: TrainingConfig, space: SearchSpace, total_steps: int) -> Strategy[Supernet]:
-    """The strategy of a training of `total_steps` in `space`, with its first phase.
+    """The strategy of a training of `total_steps` in `space`, with the phases before it.
 
     Raises:
-        UsageError: as `make_strategy` does.
+        UsageError: as `make_strategy` does; or when mixers are to learn from attention, and cannot in this space.
     """
     first = round(largest_share(config, space) * total_steps)
-    return make_strategy(config.strategy.name, config.strategy.options, first)
+    strategy = make_strategy(config.strategy.name, config.strategy.options)
+    if config.mixer_distillation_share:
+        last = first + round(config.mixer_distillation_share * total_steps)
+        strategy = MixersFirst(strategy, last, _lessons(config, space))
+    return LargestFirst(strategy, first) if first else strategy
+
+
+def _lessons(config: TrainingConfig, space: SearchSpace) -> Lessons:
+    largest, share = largest_share(config, space), config.mixer_distillation_share
+    if largest + share > 1:
+        raise UsageError(
+            f"training.mixer_distillation_share is {share:g}, which with a largest_share of {largest:g} is more than "
+            "the whole training; lower one of them"
+        )
+    try:
+        return Lessons(space)
+    except ValueError as error:
+        raise UsageError(f"training.mixer_distillation_share: {error}; set it to 0") from error
 
 
 def make_strategy(name: str, options: Mapping[str, Any], largest_steps: int = 0) -> Strategy[Supernet]:

@@ -13,6 +13,9 @@ units were made equally active computes the same, and a training that begins wit
     export_checkpoint(supernet.extract(supernet.space.largest()), equalised, original=directory)
 
 A subnet becomes a model in the same way: `export_checkpoint(supernet.extract(architecture), other_directory)`.
+
+`nas spaces hybrid-slm --checkpoint directory` prints the same as a configuration: with `--depth` and `--texts` of the layers to
+keep, with `--mixer` of other mixers that begin with the weights of attention (`copy_attention`) and learn from it.
 """
 
 from search_spaces.slm.checkpoints.activity import equalise_activity

@@ -13,7 +13,10 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 def checkpoint_options(
-    directory: str | Path, shares: Sequence[float] = SHARES, kept_layers: Sequence[Sequence[int]] | None = None
+    directory: str | Path,
+    shares: Sequence[float] = SHARES,
+    kept_layers: Sequence[Sequence[int]] | None = None,
+    mixers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Options of the space `hybrid-slm` whose largest network is a model of transformers.
 
@@ -24,6 +27,7 @@ def checkpoint_options(
         directory: with `config.json`.
         shares: of the hidden units, and of the heads; the whole is always among them.
         kept_layers: for each number of layers the layers that run, from 1; those of the whole model are added.
+        mixers: that a layer may have in place of attention. They have the heads of the model, with keys as wide as its.
 
     Raises:
         ValueError: when the configuration cannot be read or represented, or a share is not between 0 and 1.
@@ -33,16 +37,18 @@ def checkpoint_options(
     config, shares = CheckpointConfig.read(directory), sorted({*shares, 1.0})
     family = FAMILIES[config.family]
     kept = {len(layers): list(layers) for layers in kept_layers or ()} | {config.layers: [*range(1, config.layers + 1)]}
-    depth = {"mixers": ["skip", "attention"], "depths": [config.layers]}
+    kinds = [*dict.fromkeys(mixers), "attention"]
+    depth = {"mixers": ["skip", *kinds], "depths": [config.layers]}
     if kept_layers is not None:
         rising = sorted(kept)
-        depth = {"mixers": ["attention"], "depths": rising, "kept_layers": [kept[layers] for layers in rising]}
+        depth = {"mixers": kinds, "depths": rising, "kept_layers": [kept[layers] for layers in rising]}
     return {
         "vocabulary": config.vocabulary,
         "widths": [config.width],
         **depth,
         "heads": config.heads,
         "head_width": config.head_width,
+        **({"states": [config.head_width]} if mixers else {}),
         "kv_heads": sorted({max(1, round(share * config.kv_heads)) for share in shares}),
         "shared_queries": False,
         "ratios": sorted({_ratio(max(1, round(share * config.hidden)), config.width) for share in shares}),

@@ -10,7 +10,7 @@ import pytest
 
 #: Every command with the arguments and options that its help must mention.
 COMMANDS = {
-    "spaces": ["NAME"],
+    "spaces": ["NAME", "--checkpoint", "--mixer", "--depth", "--texts", "--sequences"],
     "profile": ["CONFIG", "--set", "--json"],
     "run": ["CONFIG", "--set", "--json", "--quiet"],
     "train": ["CONFIG", "--set"],

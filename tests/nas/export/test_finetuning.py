@@ -154,9 +154,9 @@ def test_an_untrained_network_learns_and_the_supernet_stays(make_stages: Callabl
     before, file = weights(stages.supernet), stages.run.weights_file.read_bytes()
     tuned = tune(stages, epochs=4.0, distillation_weight=0.0)
     assert tuned.used
-    assert tuned.accuracy_after > tuned.accuracy_before + 0.1
-    assert tuned.accuracy == tuned.accuracy_after
-    assert stages.evaluator.accuracy(tuned.network, small_network(stages)) == tuned.accuracy_after
+    assert tuned.after["accuracy"] > tuned.before["accuracy"] + 0.1
+    assert tuned.metrics == tuned.after
+    assert stages.evaluator.accuracy(tuned.network, small_network(stages)) == tuned.after["accuracy"]
     assert_same(weights(stages.supernet), before)
     assert stages.run.weights_file.read_bytes() == file
 
@@ -168,7 +168,7 @@ def test_test_images_take_no_part(make_stages: Callable[..., Stages], task: Imag
     assert other.fingerprint != task.fingerprint
     found = tune(make_stages(other))
     assert_same(weights(found.network), weights(expected.network))
-    assert found.accuracy_after == expected.accuracy_after
+    assert found.after == expected.after
 
 
 def test_divergence_names_its_own_learning_rate(make_stages: Callable[..., Stages]) -> None:
@@ -199,7 +199,7 @@ def test_interrupted_fine_tuning_goes_on(make_stages: Callable[..., Stages]) -> 
     found = tune(make_stages(), lambda step, total: steps.append(step))
     assert steps[0] == 6
     assert_same(weights(found.network), weights(expected.network))
-    assert (found.accuracy_before, found.accuracy_after) == (expected.accuracy_before, expected.accuracy_after)
+    assert (found.before, found.after) == (expected.before, expected.after)
 
 
 def test_each_fine_tuning_has_its_own_checkpoint(make_stages: Callable[..., Stages]) -> None:
