@@ -75,9 +75,11 @@ def test_name_of_the_upper_end(name: str, bound: str) -> None:
     assert bound_name(name) == bound
 
 
-def test_names_tell_what_must_be_measured_where() -> None:
+def test_names_tell_what_must_be_measured_where(small: SearchSpace) -> None:
     named = ["accuracy", "latency_ms.a", "load_ms.b", "size_mb", "energy_mj.b", "load_ms.b"]
-    assert measured_quantities(named, ["a", "b", "c"]) == {"a": [], "b": ["load_ms", "energy_mj"], "c": []}
+    assert measured_quantities(named, ["a", "b", "c"], small) == {
+        ("a", "inference"): ["latency_ms"], ("b", "inference"): ["load_ms", "energy_mj"]
+    }  # fmt: skip
     limits = ["latency_ms.a <= 50 % and load_ms.b<=3", "size_mb <= 1"]
     assert limited_metrics(limits) == ["latency_ms.a", "load_ms.b", "size_mb"]
     for name, message in (
@@ -86,7 +88,7 @@ def test_names_tell_what_must_be_measured_where() -> None:
         ("size_md", "did you mean 'size_mb'"),
     ):
         with pytest.raises(UsageError, match=message):
-            measured_quantities([name], ["a"])
+            measured_quantities([name], ["a"], small)
     with pytest.raises(UsageError, match="'metric <= number'"):
         limited_metrics(["load_ms.b < 3"])
 
