@@ -167,6 +167,7 @@ def test_only_phases_that_are_named_are_wanted() -> None:
         ({"objectives": ["bits_per_byte", "latency_ms.local"]}, "there is no metric 'latency_ms.local'"),
         ({"objectives": ["bits_per_byte", "decode_49_ms.local"]}, "did you mean 'decode_48_ms.local'"),
         ({"objectives": ["accuracy", DECODE]}, "there is no metric 'accuracy'"),
+        ({"objectives": ["bits_per_byte", "peak_memory_mb.local"]}, "did you mean 'decode_48_peak_memory_mb.local'"),
         (
             {"stopping_risk": 0.01},
             "search.stopping_risk ends evaluations .* this task evaluates bits_per_byte and recall",
