@@ -45,7 +45,8 @@ class SpecSheet:
     A network takes the sum over its operators of max(FLOPs / peak, bytes / bandwidth), plus a launch each, where an
     operator reads its inputs and weights from memory and writes its outputs there (Williams, Waterman and Patterson,
     CACM 2009). It is a model, not a measurement: runtimes that fuse operators or keep activations in a cache need less
-    traffic, and hardly any reaches the peak.
+    traffic, and hardly any reaches the peak. Operators are those of the exported graph, in which a further token copies
+    the keys and values before it and transposes the keys: four passes over them where fused attention needs one.
 
     Attributes:
         name: for people.

@@ -27,7 +27,8 @@ class PhaseProfile:
         arithmetic_ms: of operators that are bound by arithmetic.
         memory_ms: of those that are bound by memory traffic.
         launches_ms: of starting operators.
-        weights_mb: all weights, as the device stores them.
+        weights_mb: all weights of the exported graph, in which a table that the head shares is held twice, and other
+            constants such as masks.
         caches_mb: state that the phase leaves, such as keys and values.
         activations_mb: what else is alive at the peak.
         fits: whether the memory of the device is enough; `None` when the sheet does not say how much there is.
