@@ -114,9 +114,13 @@ def _columns(shapes: Shapes) -> Floats:
 
 
 def _by_parameters(known: Trainings, asked: Trainings) -> Floats:
-    """A straight line of the logarithm of the loss over that of the number of parameters."""
-    line = Ridge.fit(np.log(known.shapes.parameters)[:, None], np.log(known.loss), 0.0)
-    return np.asarray(np.exp(line.predict(np.log(asked.shapes.parameters)[:, None])))
+    """The logarithm of the loss, linear in those of the numbers of parameters and of tokens."""
+
+    def columns(shapes: Shapes) -> Floats:
+        return np.log(np.stack([shapes.parameters, shapes.sizes["tokens"]], axis=1))
+
+    line = Ridge.fit(columns(known.shapes), np.log(known.loss), PENALTIES[0])
+    return np.asarray(np.exp(line.predict(columns(asked.shapes))))
 
 
 def _by_counts(known: Trainings, asked: Trainings) -> Floats:
@@ -130,11 +134,12 @@ def _by_counts(known: Trainings, asked: Trainings) -> Floats:
 
 
 def predictors(space: SearchSpace) -> dict[str, Predictor]:
-    """All that are compared, by name: the law, the two simple baselines, and the search's own surrogate."""
+    """All that are compared, by name: the law, the two simple baselines, and the search's own surrogate, which knows
+    nothing of tokens."""
     describe = Descriptors(space)
     return {
         "law of the shape": lambda known, asked: Law.fit(known.shapes, known.loss).predict(asked.shapes),
-        "log-linear in parameters": _by_parameters,
+        "log-linear in parameters and tokens": _by_parameters,
         "ridge on counts": _by_counts,
         "Gaussian process of the search": lambda known, asked: GaussianProcess(
             describe(known.codes), known.loss

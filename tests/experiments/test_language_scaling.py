@@ -88,7 +88,7 @@ def test_the_law_foretells_better_than_counts_where_it_holds(space: SearchSpace)
     assert ours.r2[0] == pytest.approx(explained, abs=0.03)
     assert ours.deviation == pytest.approx(noise, rel=0.25)
     assert ours.tau[0] > 0.75
-    assert list(found) == ["log-linear in parameters", "ridge on counts", "Gaussian process of the search"]
+    assert list(found) == ["log-linear in parameters and tokens", "ridge on counts", "Gaussian process of the search"]
     assert all(other.r2[0] < ours.r2[0] - 0.03 for other in found.values())
 
 
