@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from latency_predictors.operator_rows import OperatorRows
 from search_spaces.slot_workloads import SlotWorkloads
 from search_spaces.space import Codes
-from search_spaces.workload import COSTS
+from search_spaces.workload import BYTES_PER_VALUE, COSTS
 
 _MACS = tuple(name for name in COSTS if name.startswith("macs_"))
 _BYTES = tuple(name for name in COSTS if name.endswith("_bytes"))
@@ -36,10 +36,19 @@ class RooflineCosts:
 
     Args:
         slots: of the space, see `SearchSpace.slot_workloads`.
+        weight_bytes: of a weight as it is stored; float32 by default.
+        activation_bytes: of an activation and of a value in a cache.
     """
 
-    def __init__(self, slots: SlotWorkloads) -> None:
+    def __init__(
+        self,
+        slots: SlotWorkloads,
+        weight_bytes: float = BYTES_PER_VALUE,
+        activation_bytes: float = BYTES_PER_VALUE,
+    ) -> None:
         self._slots = slots
+        stored = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
+        self._stored = np.array([stored[name] / BYTES_PER_VALUE for name in _BYTES])
         self._ops = OperatorRows(self._slots, lambda op: [*op.costs().values()], len(COSTS))
 
     def parts_ms(self, codes: Codes, figures: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,8 +70,8 @@ class RooflineCosts:
     def _workloads_ms(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
         """The parts of every workload but the call, shape (workloads, p - 1)."""
         costs = self._ops.since(0)
-        macs, traffic = _columns(costs, _MACS) * figures[: len(_MACS)], _columns(costs, _BYTES).sum(axis=1)
-        memory = traffic * figures[len(_MACS)]
+        macs = _columns(costs, _MACS) * figures[: len(_MACS)]
+        memory = (_columns(costs, _BYTES) * self._stored).sum(axis=1) * figures[len(_MACS)]
         arithmetic = (macs.sum(axis=1) >= memory)[:, None]
         launches = _columns(costs, ("kernels",)) * figures[len(_MACS) + 1]
         return self._ops.summed(np.concatenate([macs * arithmetic, memory[:, None] * ~arithmetic, launches], axis=1))

@@ -17,7 +17,7 @@ from latency_predictors.other_devices import OtherDevices
 from nas.config import CalibrationConfig, RunConfig
 from nas.progress import Reporter
 from nas.runs import Run
-from nas.search.metrics import latency_name
+from nas.search.measured_names import measured_name
 from nas.targets import Target, wanted_targets
 from search_spaces import SearchSpace
 
@@ -102,7 +102,7 @@ class Calibrations:
         self._keep(calibration)
         self._say_stability(calibration)
         self._say_choice(calibration.comparison)
-        self._say_errors(target, latency_name(self.space, target.phase), calibration.fits[LATENCY.name])
+        self._say_errors(target, calibration.fits[LATENCY.name])
         return self._measure_quantities(target, calibration, wanted)
 
     def _missing(self, target: Target, wanted: list[str]) -> list[str]:
@@ -165,7 +165,7 @@ class Calibrations:
             calibration = calibration.with_quantities(missing, max_seconds, advance, self.engine)
         calibration.save(self.file(target))
         for quantity in missing:
-            self._say_errors(target, quantity, calibration.fits[quantity])
+            self._say_errors(target, calibration.fits[quantity])
         return calibration
 
     def _keep(self, calibration: Calibration) -> None:
@@ -200,11 +200,11 @@ class Calibrations:
         if comparison.reason:
             self.reporter.say(comparison.reason)
 
-    def _say_errors(self, target: Target, quantity: str, fit: Fit) -> None:
+    def _say_errors(self, target: Target, fit: Fit) -> None:
         """Tell how good a predictor is on networks that it was not fitted to."""
-        errors = fit.errors
+        errors, name = fit.errors, measured_name(self.space, target.phase, fit.quantity.name)
         self.reporter.say(
-            f"{quantity} on {target.device}: {len(fit.reference)} networks measured, on {len(fit.holdout)} others rank "
+            f"{name} on {target.device}: {len(fit.reference)} networks measured, on {len(fit.holdout)} others rank "
             f"correlation {errors['spearman']:.3f} (MACs alone {fit.macs_spearman:.3f}), "
             f"median error {errors['mdape']:.1f} %, {100 * errors['coverage90']:.0f} % inside the 90 % interval"
         )

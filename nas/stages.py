@@ -15,7 +15,6 @@ import search_spaces
 from latency_predictors import Calibration, LatencyPredictor
 from latency_predictors.devices import engines
 from latency_predictors.devices.engines import Engine
-from latency_predictors.devices.quantities import LATENCY
 from nas.calibrating import Calibrations
 from nas.config import CalibrationConfig, RunConfig
 from nas.errors import CheckFailed, UsageError
@@ -28,7 +27,8 @@ from nas.search.evaluators import NetworkEvaluator
 from nas.search.feasibility import least_violation
 from nas.search.judging import make_evaluator
 from nas.search.limits import Limit, cheap_violation, parse_all
-from nas.search.metrics import Metric, cheap_metrics, find, latency_name, record
+from nas.search.measured_names import measured_name
+from nas.search.metrics import Metric, cheap_metrics, find, record
 from nas.search.storage import load, make_store
 from nas.search.store import StudyStore
 from nas.search.worker import Evaluation, Worker, evaluations
@@ -167,9 +167,10 @@ class Stages:
         """Everything that is recorded of a candidate."""
         predictors: dict[str, dict[str, LatencyPredictor]] = {name: {} for name in self.config.devices}
         for target, calibration in self.calibrations.items():
-            latency = latency_name(self.space, target.phase)
-            fits = {latency if name == LATENCY.name else name: fit for name, fit in calibration.fits.items()}
-            predictors[target.device] |= {name: fit.predictor for name, fit in fits.items()}
+            predictors[target.device] |= {
+                measured_name(self.space, target.phase, quantity): fit.predictor
+                for quantity, fit in calibration.fits.items()
+            }
         return [*self.evaluated, *cheap_metrics(self.space, predictors, self.config.search.confidence)]
 
     @cached_property

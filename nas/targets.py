@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from latency_predictors.devices.quantities import LATENCY
 from nas.config import RunConfig
 from nas.search.limits import limited_metrics
-from nas.search.metrics import latency_names, measured_quantities
+from nas.search.metrics import measured_quantities
 from search_spaces import SearchSpace
 
 
@@ -28,14 +29,6 @@ class Target:
         return self.device if len(space.phases) == 1 else f"{self.device}, {self.phase}"
 
 
-def quantity_phase(space: SearchSpace) -> str:
-    """The phase of which memory, load time and energy are measured: the last one.
-
-    Of a language model it is the next token at the longest context, whose caches are the largest.
-    """
-    return space.phases[-1]
-
-
 def named_metrics(config: RunConfig) -> list[str]:
     """Names of the metrics that objectives, limits and the export name, known or not.
 
@@ -50,8 +43,8 @@ def named_metrics(config: RunConfig) -> list[str]:
 def wanted_targets(config: RunConfig, space: SearchSpace, evaluated: Iterable[str]) -> dict[Target, list[str]]:
     """What a run must calibrate, with the quantities beside latency that it must measure there.
 
-    Every device is calibrated for the phases that objectives, limits and the export name, whichever device they name
-    them of; where a space has one phase only, for that one.
+    Every device is calibrated for the phases whose latency objectives, limits and the export name, whichever device they
+    name them of, and for those of which something else is wanted there; where a space has one phase only, for that one.
 
     Args:
         config: of the run.
@@ -61,13 +54,12 @@ def wanted_targets(config: RunConfig, space: SearchSpace, evaluated: Iterable[st
     Raises:
         UsageError: when a metric is unknown or a limit cannot be read.
     """
-    names, latencies = named_metrics(config), latency_names(space)
-    beside = measured_quantities(names, config.devices, latencies, evaluated)
-    named = {latencies.get(name.partition(".")[0]) for name in names}
+    wanted = measured_quantities(named_metrics(config), config.devices, space, evaluated)
+    timed = {phase for (_, phase), quantities in wanted.items() if LATENCY.name in quantities}
     found: dict[Target, list[str]] = {}
     for device in config.devices:
         for phase in space.phases:
-            quantities = beside[device] if phase == quantity_phase(space) else []
-            if len(space.phases) == 1 or phase in named or quantities:
-                found[Target(device, phase)] = quantities
+            beside = [name for name in wanted.get((device, phase), []) if name != LATENCY.name]
+            if len(space.phases) == 1 or phase in timed or beside:
+                found[Target(device, phase)] = beside
     return found

@@ -445,6 +445,13 @@ class SearchSpace:
         waiting = self._lookup(codes, phase)[:, STATE_INPUT_BYTES]
         return self.weight_bytes(codes, phase) + self._peak_activation_bytes(codes, phase, waiting)
 
+    def cache_bytes(self, codes: Codes, phase: str | None = None) -> NDArray[np.float64]:
+        """State that a phase leaves, such as the keys and values of all tokens so far, in bytes at float32, shape (n,).
+
+        It is part of `memory_bytes`: all of it is alive when the last slot runs.
+        """
+        return self._lookup(codes, phase)[:, STATE_OUTPUT_BYTES]
+
     def _lookup(self, codes: Codes, phase: str | None) -> NDArray[np.float64]:
         tables = self._tables[self._phase(phase)]
         codes = np.asfortranarray(self.canonical(codes))  # slots read whole columns

@@ -39,7 +39,7 @@ class Verification:
         measured: figures by name: `latency_ms`, `median_ms`, `repeat_error` and `drift` (of a space with several phases
             of each, such as `prefill_512_ms` and `prefill_512_drift`), the metrics of the task on validation data, and
             on test data (`test_accuracy`), `size_mb`, `parity`, and quantities of the device that limits or the
-            calibration name, such as `peak_memory_mb`.
+            calibration name, such as `peak_memory_mb` or `decode_2048_peak_memory_mb`.
         notes: what was measured beside latency against what was predicted, for people; limits alone judge it.
     """
 

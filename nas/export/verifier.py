@@ -15,11 +15,11 @@ from nas.export.bundle import Bundle
 from nas.export.check import Check, Verification
 from nas.export.latency_check import Timing
 from nas.search.limits import Limit, parse
-from nas.search.metrics import latency_name, latency_names
-from nas.targets import quantity_phase
+from nas.search.measured_names import measured_name, measured_names
 from nas.task_kinds import make_task, read_task
 from nas.tasks import DataError, Task
 from search_spaces import Architecture
+from search_spaces.space import nearest
 
 SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
 MEASURING_SECONDS = 30.0
@@ -95,7 +95,7 @@ class Verifier(ABC):
         return known or list(phases)
 
     def _latency(self, phase: str) -> Iterator[Check]:
-        name = latency_name(self.bundle.space, phase)
+        name = measured_name(self.bundle.space, phase)
         part = name.removesuffix(LATENCY.name).removesuffix(LATENCY.unit)
         known = self.bundle.predicted(self.device.name, phase)
         references = known["references"] if known else []
@@ -129,28 +129,37 @@ class Verifier(ABC):
 
     def _quantities(self) -> Iterator[Check]:
         """Measure again what was calibrated or is limited on this device; a check only where that cannot be done."""
-        space = self.bundle.space
-        phase = quantity_phase(space)
-        predicted = (self.bundle.predicted(self.device.name, phase) or {}).get("quantities", {})
+        known = measured_names(self.bundle.space)
         limited = [name for name, _, device in self._limited() if device == self.device.name]
+        for name in dict.fromkeys(limited):
+            if name not in known:
+                yield Check(f"{name} on {self.device.name}", False, "a measurement", f"unknown{nearest(name, known)}")
+        for phase in self.bundle.space.phases:
+            names = [name for name in limited if name in known and known[name].phase == phase]
+            yield from self._quantities_of(phase, [known[name].quantity.name for name in names])
+
+    def _quantities_of(self, phase: str, limited: list[str]) -> Iterator[Check]:
+        """What was calibrated or is limited of one phase; latency is measured elsewhere."""
+        predicted = (self.bundle.predicted(self.device.name, phase) or {}).get("quantities", {})
+        name = {quantity: measured_name(self.bundle.space, phase, quantity) for quantity in (*predicted, *limited)}
         able = []
-        for name in dict.fromkeys([*predicted, *limited]):
-            if name in latency_names(space):
+        for quantity in name:
+            if quantity == LATENCY.name:
                 continue
             try:
-                self.engine.check_quantities(self.device, [name])
+                self.engine.check_quantities(self.device, [quantity])
             except ValueError as error:
-                yield Check(f"{name} on {self.device.name}", False, "a measurement", str(error))
+                yield Check(f"{name[quantity]} on {self.device.name}", False, "a measurement", str(error))
             else:
-                able.append(name)
+                able.append(quantity)
         if not able:
             return
         (readings,) = self.engine.measure_quantities(
             self.device, [self.model(phase)], able, seed=self.seed, max_seconds=MEASURING_SECONDS
         )
-        for name, reading in readings.items():
-            self.measured[name] = reading.value
-            self.notes[f"{name} on {self.device.name}"] = _against(reading, name, predicted.get(name))
+        for quantity, reading in readings.items():
+            self.measured[name[quantity]] = reading.value
+            self.notes[f"{name[quantity]} on {self.device.name}"] = _against(reading, quantity, predicted.get(quantity))
 
     def _limited(self) -> list[tuple[str, str, str]]:
         """Name, dot and device of the limited metrics."""

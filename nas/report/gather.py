@@ -15,7 +15,8 @@ from nas.files import read_json
 from nas.report import labels
 from nas.report.data import CalibrationData, Chosen, Objective, ReportData, TrainingRow
 from nas.runs import Run
-from nas.search.metrics import ACCURACY, latency_name
+from nas.search.measured_names import measured_name
+from nas.search.metrics import ACCURACY
 from nas.stages import Stages, architecture_count, versions
 from nas.targets import Target
 from nas.tasks import ImageClassification, Task
@@ -144,7 +145,7 @@ def _calibration(target: Target, calibration: Calibration, fit: Fit) -> Calibrat
         holdout_high=holdout.high_ms,
         errors=fit.errors,
         macs_spearman=fit.macs_spearman,
-        quantity=latency_name(fit.predictor.space, target.phase) if latency else fit.quantity.name,
+        quantity=measured_name(fit.predictor.space, target.phase, fit.quantity.name),
         comparison=calibration.comparison if latency else None,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -14,6 +14,7 @@ from latency_predictors import LatencyPredictor
 from latency_predictors.devices import quantities
 from latency_predictors.devices.quantities import LATENCY, Quantity
 from nas.errors import UsageError
+from nas.search.measured_names import measured_names, phase_name
 from search_spaces import SearchSpace
 from search_spaces.space import Codes, nearest
 
@@ -66,8 +67,13 @@ def _size_mb(space: SearchSpace, codes: Codes) -> Values:
 
 
 def _memory_mb(space: SearchSpace, codes: Codes) -> Values:
-    """Of the phase that needs most: of a language model mostly the next token at the longest context, with its caches."""
-    return np.asarray(np.max([space.memory_bytes(codes, phase) for phase in space.phases], axis=0)) / 1e6
+    """Of the phase that needs most: of a language model a long prompt, or the next token at the longest context."""
+    return np.asarray(np.max([_phase_memory_mb(phase, space, codes) for phase in space.phases], axis=0))
+
+
+def _phase_memory_mb(phase: str, space: SearchSpace, codes: Codes) -> Values:
+    """Weights, caches and activations of one phase."""
+    return np.asarray(space.memory_bytes(codes, phase)) / 1e6
 
 
 #: Metrics that the workload alone gives: unit, and values of many candidates. MACs, parameters and size are those of the
@@ -80,14 +86,10 @@ _EXACT: Mapping[str, tuple[str, Callable[[SearchSpace, Codes], Values]]] = {
 }
 
 
-def latency_name(space: SearchSpace, phase: str) -> str:
-    """Name of the latency of a phase: `latency_ms` where there is no other phase, else such as `prefill_512_ms`."""
-    return LATENCY.name if len(space.phases) == 1 else f"{phase}_{LATENCY.unit}"
-
-
-def latency_names(space: SearchSpace) -> dict[str, str]:
-    """The phases of a space by the names of their latencies."""
-    return {latency_name(space, phase): phase for phase in space.phases}
+def _exact(space: SearchSpace) -> dict[str, tuple[str, Callable[[SearchSpace, Codes], Values]]]:
+    """Those of `_EXACT`, and the memory of each phase where there are several."""
+    phases = {phase_name(space, phase, "memory_mb"): ("MB", partial(_phase_memory_mb, phase)) for phase in space.phases}
+    return {**_EXACT, **phases}
 
 
 def bound_name(name: str) -> str:
@@ -104,16 +106,15 @@ def cheap_metrics(
 
     Args:
         space: of the candidates.
-        predictors: by the name of the device, then by that of the quantity: a latency (see `latency_name`) or one of
-            the other `quantities.names`.
+        predictors: by the name of the device, then by that of what is measured, see `measured_name`.
         confidence: of the bounds of predicted metrics, see `Prediction.upper_ms`; by default they are the upper ends
             of the intervals.
     """
-    latencies = latency_names(space)
+    known = measured_names(space)
     return [
-        *(Metric(name, "minimize", unit, partial(values, space)) for name, (unit, values) in _EXACT.items()),
+        *(Metric(name, "minimize", unit, partial(values, space)) for name, (unit, values) in _exact(space).items()),
         *(
-            _predicted(name, LATENCY if name in latencies else quantities.get(name), device, predictor, confidence)
+            _predicted(name, known[name].quantity, device, predictor, confidence)
             for device, fitted in predictors.items()
             for name, predictor in fitted.items()
         ),
@@ -133,31 +134,33 @@ def _predicted(name: str, quantity: Quantity, device: str, predictor: LatencyPre
 def measured_quantities(
     names: Iterable[str],
     devices: Sequence[str],
-    latencies: Collection[str] = (LATENCY.name,),
+    space: SearchSpace,
     evaluated: Iterable[str] = (ACCURACY.name,),
-) -> dict[str, list[str]]:
-    """What must be measured, beside latency, on each of `devices` so that the metrics `names` are known.
+) -> dict[tuple[str, str], list[str]]:
+    """What must be measured so that the metrics `names` are known.
 
     Args:
         names: of metrics.
         devices: by their names.
-        latencies: names of the latencies that there are, see `latency_names`.
+        space: of the networks.
         evaluated: names of the metrics that are known by evaluation.
+
+    Returns:
+        The names of the quantities, by device and phase.
 
     Raises:
         UsageError: when there can be no metric of a name, naming the nearest one.
     """
-    beside = [name for name in quantities.names() if name != LATENCY.name]
-    measured = {f"{name}.{device}": (device, name) for device in devices for name in (*latencies, *beside)}
-    known = (*evaluated, *_EXACT, *measured)
-    found: dict[str, list[str]] = {device: [] for device in devices}
+    measured = {f"{name}.{device}": (device, one) for device in devices for name, one in measured_names(space).items()}
+    known = (*evaluated, *_exact(space), *measured)
+    found: dict[tuple[str, str], list[str]] = {}
     for name in dict.fromkeys(names):
         if name not in known:
             raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
         if name in measured:
-            device, quantity = measured[name]
-            found[device].append(quantity)
-    return {device: [name for name in wanted if name not in latencies] for device, wanted in found.items()}
+            device, one = measured[name]
+            found.setdefault((device, one.phase), []).append(one.quantity.name)
+    return found
 
 
 def find(name: str, metrics: Sequence[Metric]) -> Metric:
@@ -169,7 +172,7 @@ def find(name: str, metrics: Sequence[Metric]) -> Metric:
     known = {metric.name: metric for metric in metrics}
     if name not in known:
         base = name.split(".")[0]
-        measurable = base in quantities.names() or base.endswith(f"_{LATENCY.unit}")
+        measurable = base.endswith((*quantities.names(), f"_{LATENCY.unit}"))
         advice = f"; {base} was not measured: name it in the configuration of a run" if measurable else ""
         raise UsageError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}{advice}")
     return known[name]

@@ -157,6 +157,19 @@ def test_other_data_is_found(bundle: Bundle, tmp_path: Path, monkeypatch: pytest
     assert "other data" in found["metrics of the task"].found
 
 
+def test_memory_is_measured_in_each_phase(bundle: Bundle) -> None:
+    file = bundle.path / "manifest.json"
+    names = [f"{phase}_peak_memory_mb" for phase in ("prefill_24", "decode_40")]
+    limits = [f"{names[0]}.local <= 1e4", f"{names[1]}.local <= 1e-6", "peak_memory_mb.local <= 1e4"]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"limits": limits}))
+    found = Quick(Bundle(bundle.path), Device.load("local")).run()
+    missed = [check for check in found.checks if not check.passed]
+    assert [check.name for check in missed] == ["peak_memory_mb on local", f"limit on {names[1]}.local"]
+    assert "did you mean" in missed[0].found  # a phase must be named
+    assert all(1 < found.measured[name] < 1e4 for name in names)
+    assert found.notes.keys() == {f"{name} on local" for name in names}
+
+
 def test_a_finished_run_is_not_done_again(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NASMYTH_DATA", str(result.path.parent))
     stamp = (result.bundle.path / "manifest.json").stat().st_mtime_ns

@@ -150,10 +150,13 @@ def targets(*named: str, **export: Any) -> dict[str, list[str]]:
 def test_only_phases_that_are_named_are_wanted() -> None:
     assert targets("macs_m") == {}
     assert targets(PREFILL) == {"local prefill_16": [], "other prefill_16": []}
-    assert targets(PREFILL, where=["first_ms.local <= 1 and decode_48_ms.other <= 50 %"]) == {
+    assert targets(PREFILL, where=["decode_48_first_ms.local <= 1 and decode_48_ms.other <= 50 %"]) == {
         "local prefill_16": [], "local decode_48": ["first_ms"], "other prefill_16": [], "other decode_48": []
     }  # fmt: skip
-    assert targets("peak_memory_mb.other") == {"other decode_48": ["peak_memory_mb"]}  # of the last phase
+    assert targets("decode_48_peak_memory_mb.other") == {"other decode_48": ["peak_memory_mb"]}
+    assert targets("prefill_16_first_ms.local", "decode_48_energy_mj.local", PREFILL) == {
+        "local prefill_16": ["first_ms"], "local decode_48": ["energy_mj"], "other prefill_16": []
+    }  # fmt: skip
     one = wanted_targets(parse({"name": "one"}), search_spaces.get("convnet"), ["accuracy"])
     assert one == {Target("local", "inference"): []}
 
@@ -164,6 +167,7 @@ def test_only_phases_that_are_named_are_wanted() -> None:
         ({"objectives": ["bits_per_byte", "latency_ms.local"]}, "there is no metric 'latency_ms.local'"),
         ({"objectives": ["bits_per_byte", "decode_49_ms.local"]}, "did you mean 'decode_48_ms.local'"),
         ({"objectives": ["accuracy", DECODE]}, "there is no metric 'accuracy'"),
+        ({"objectives": ["bits_per_byte", "peak_memory_mb.local"]}, "did you mean 'decode_48_peak_memory_mb.local'"),
         (
             {"stopping_risk": 0.01},
             "search.stopping_risk ends evaluations .* this task evaluates bits_per_byte and recall",

@@ -11,7 +11,7 @@ import pytest
 #: Every command with the arguments and options that its help must mention.
 COMMANDS = {
     "spaces": ["NAME", "--checkpoint", "--mixer", "--depth", "--texts", "--sequences"],
-    "profile": ["CONFIG", "--set", "--json"],
+    "profile": ["CONFIG", "--set", "--sheet", "--json"],
     "run": ["CONFIG", "--set", "--json", "--quiet"],
     "train": ["CONFIG", "--set"],
     "search": ["CONFIG", "--set"],

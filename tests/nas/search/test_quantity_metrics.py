@@ -10,10 +10,13 @@ import torch
 
 import search_spaces
 from latency_predictors import get
+from latency_predictors.devices import quantities
 from nas.errors import UsageError
 from nas.export.onnx_model import to_onnx
 from nas.search.limits import limited_metrics, parse, parse_all
+from nas.search.measured_names import Measured, measured_name, measured_names
 from nas.search.metrics import bound_name, cheap_metrics, find, measured_quantities, record
+from nas.testing.toy_language import toy_space
 from search_spaces import SearchSpace
 
 MOBILE: dict[str, Any] = {
@@ -67,6 +70,30 @@ def test_every_quantity_is_a_metric_with_an_upper_end(small: SearchSpace) -> Non
     assert limit.value == pytest.approx(largest / 2, rel=1e-3)
 
 
+def test_each_phase_has_its_own() -> None:
+    """Predicted ones by calibration, memory also by counting."""
+    space = toy_space()
+    codes = space.random_codes(12, np.random.default_rng(0))
+    names = [measured_name(space, phase, name) for phase in space.phases for name in ("latency_ms", "peak_memory_mb")]
+    assert names == ["prefill_16_ms", "prefill_16_peak_memory_mb", "decode_48_ms", "decode_48_peak_memory_mb"]
+    predictors = {name: get("nonnegative")(space, name[: name.index("_", 8)]) for name in names}
+    for scale, predictor in enumerate(predictors.values(), start=1):
+        predictor.calibrate(codes, scale * (1 + space.macs(codes) / 1e6))
+    metrics = cheap_metrics(space, {"dev": predictors})
+    (row,) = record(metrics, codes[:1])
+    for name, predictor in predictors.items():
+        assert find(f"{name}.dev", metrics).unit == ("ms" if name.endswith("_ms") else "MB")
+        assert row[f"{name}.dev"] == predictor.predict(codes[:1]).mean_ms[0]
+    counted = {phase: space.memory_bytes(codes[:1], phase)[0] / 1e6 for phase in space.phases}
+    assert {phase: row[f"{phase}_memory_mb"] for phase in space.phases} == pytest.approx(counted)
+    assert row["memory_mb"] == pytest.approx(max(counted.values()))
+    assert measured_names(space)["decode_48_energy_mj"] == Measured("decode_48", quantities.get("energy_mj"))
+    wanted = measured_quantities(
+        ["decode_48_memory_mb", "decode_48_peak_memory_mb.a", "prefill_16_ms.b"], ["a", "b"], space
+    )
+    assert wanted == {("a", "decode_48"): ["peak_memory_mb"], ("b", "prefill_16"): ["latency_ms"]}
+
+
 @pytest.mark.parametrize(
     ("name", "bound"),
     [("latency_ms.local", "latency_high_ms.local"), ("first_ms.a_b-c", "first_high_ms.a_b-c")],
@@ -75,9 +102,11 @@ def test_name_of_the_upper_end(name: str, bound: str) -> None:
     assert bound_name(name) == bound
 
 
-def test_names_tell_what_must_be_measured_where() -> None:
+def test_names_tell_what_must_be_measured_where(small: SearchSpace) -> None:
     named = ["accuracy", "latency_ms.a", "load_ms.b", "size_mb", "energy_mj.b", "load_ms.b"]
-    assert measured_quantities(named, ["a", "b", "c"]) == {"a": [], "b": ["load_ms", "energy_mj"], "c": []}
+    assert measured_quantities(named, ["a", "b", "c"], small) == {
+        ("a", "inference"): ["latency_ms"], ("b", "inference"): ["load_ms", "energy_mj"]
+    }  # fmt: skip
     limits = ["latency_ms.a <= 50 % and load_ms.b<=3", "size_mb <= 1"]
     assert limited_metrics(limits) == ["latency_ms.a", "load_ms.b", "size_mb"]
     for name, message in (
@@ -86,7 +115,7 @@ def test_names_tell_what_must_be_measured_where() -> None:
         ("size_md", "did you mean 'size_mb'"),
     ):
         with pytest.raises(UsageError, match=message):
-            measured_quantities([name], ["a"])
+            measured_quantities([name], ["a"], small)
     with pytest.raises(UsageError, match="'metric <= number'"):
         limited_metrics(["load_ms.b < 3"])
 
