@@ -1,0 +1,189 @@
+"""`python -m experiments.many_devices.tables`: what is on record, as Markdown tables and pictures in the `--out` folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.latency_limits.figures import kept
+from experiments.many_devices.comparing import advantage, points, specialisation, spread, table
+from experiments.many_devices.costs import cost_tables
+from experiments.many_devices.evidence import Evidence
+from experiments.many_devices.methods import BASELINES, METHODS, OWN
+from experiments.many_devices.pictures import write_pictures
+from experiments.many_devices.rows import Row
+from experiments.many_devices.settings import Settings, parser, settings
+from latency_predictors import Calibration, Prediction
+from latency_predictors.metrics import errors
+from nas.files import write_text
+
+
+def write(settings: Settings) -> str:
+    """Write `tables.md` and `pictures.html`; gives the tables."""
+    found = Evidence.read(settings)
+    text = tables(found)
+    write_text(settings.out / "tables.md", text + "\n")
+    write_pictures(found, settings.out / "pictures.html")
+    return text
+
+
+def tables(found: Evidence) -> str:
+    """All tables for which something is on record."""
+    parts = [
+        (
+            "Limits kept: met; how far below its limit the median network stays; greatest measured / limit",
+            limits(found),
+        ),
+        ("Predicted against measured latency", predictions(found)),
+        (
+            "What the device of the column gains by its own choice over that for the device of the row, in points of test "
+            "accuracy at equal latency: mean over the seeds (least to greatest)",
+            matrix(found),
+        ),
+        (
+            "How much more accurate Nasmyth's choices are, in points of test accuracy at equal latency on each device",
+            alternatives(found),
+        ),
+        ("Networks trained alone", alone(found)),
+        ("Seconds", cost_tables(found)),
+    ]
+    return "\n\n".join(f"**{title}**\n\n{text}" for title, text in parts)
+
+
+def limits(found: Evidence) -> str:
+    """A row for each method that chooses at latency limits; all seeds together."""
+    methods = [method for method in METHODS.values() if method.cost is None and found.of(method.name)]
+    rows = [
+        [m.title, *(_kept(found, found.of(m.name, device=device), device) for device in found.devices)] for m in methods
+    ]
+    return table(
+        ["method", *found.devices], [*rows, ["Nasmyth, checks passed", *(_passed(found, d) for d in found.devices)]]
+    )
+
+
+def _kept(found: Evidence, choices: Sequence[Row], device: str) -> str:
+    pairs = [(found.ms[device][row["key"]], row["limit_ms"]) for row in choices if row["key"] in found.ms[device]]
+    if not pairs:
+        return "-"
+    figures = kept(*np.array(pairs).T)
+    met = round(figures["met"] * figures["picks"])
+    return f"{met} of {figures['picks']}; {figures['slack']:.0f} %; {figures['ratio_max']:.2f}"
+
+
+def _passed(found: Evidence, device: str) -> str:
+    """Bundles of which every check of `nas verify` passed, and which checks the others failed."""
+    rows = found.settings.rows.read("verified", device=device)
+    failed = sorted({check["name"] for row in rows for check in row["checks"] if not check["passed"]})
+    text = f"{sum(row['passed'] for row in rows)} of {len(rows)}"
+    return f"{text} ({', '.join(failed)})" if failed else text
+
+
+def predictions(found: Evidence) -> str:
+    """Of each device: on the random networks that test its calibration, and on the networks that were chosen."""
+    head = ["device", "predictor", "random networks: median error", "inside 90 %", "Spearman", "of MACs"]
+    head += ["chosen networks", "median error", "inside 90 %", "Spearman"]
+    return table(head, [_prediction(found, device) for device in found.devices])
+
+
+def _prediction(found: Evidence, device: str) -> list[str]:
+    file = found.settings.out / "calibration" / OWN.predictor / f"{device}.json"
+    if not file.exists():
+        return [device, *["-"] * 9]
+    calibration = Calibration.load(file)
+    chosen = {row["key"]: row for row in found.of(OWN.name, device=device) if row["key"] in found.ms[device]}
+    random = [*_errors(calibration.errors), f"{calibration.macs_spearman:.3f}"]
+    if len(chosen) < 2:
+        return [device, calibration.predictor.name, *random, str(len(chosen)), "-", "-", "-"]
+    columns = {name: np.array([row["predicted"][name] for row in chosen.values()]) for name in _ENDS}
+    measured = [found.ms[device][key] for key in chosen]
+    return [
+        device,
+        calibration.predictor.name,
+        *random,
+        str(len(chosen)),
+        *_errors(errors(Prediction(**columns), measured)),
+    ]
+
+
+_ENDS = ("mean_ms", "low_ms", "high_ms")
+
+
+def _errors(figures: dict[str, float]) -> list[str]:
+    return [f"{figures['mdape']:.1f} %", f"{figures['coverage90']:.0%}", f"{figures['spearman']:.3f}"]
+
+
+def matrix(found: Evidence) -> str:
+    """Does specialisation pay? A row for each device whose choice is taken elsewhere."""
+    seeds = []
+    for seed in found.seeds(OWN.name):
+        chosen = {d: [row["key"] for row in found.of(OWN.name, seed, d)] for d in found.devices}
+        seeds.append(specialisation(chosen, found.ms, found.accuracy))
+    if not seeds:
+        return "-"
+    every = np.array(seeds)
+    others = ~np.eye(len(found.devices), dtype=bool)
+    rows = [
+        [f"chosen for {a}", *("" if a == b else spread(every[:, i, j]) for j, b in enumerate(found.devices))]
+        for i, a in enumerate(found.devices)
+    ]
+    with np.errstate(invalid="ignore"):
+        mean = [spread([_mean(one[others[:, j], j]) for one in every]) for j in range(len(found.devices))]
+    return table(["", *(f"on {device}" for device in found.devices)], [*rows, ["mean of the others", *mean]])
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def alternatives(found: Evidence) -> str:
+    """Other searches of the same supernet, seed by seed; then networks trained alone, against all seeds."""
+    own = {(seed, d): found.points(OWN.name, seed, d) for seed in found.seeds(OWN.name) for d in found.devices}
+    rows = [
+        [
+            method.title,
+            *(
+                spread(
+                    [
+                        advantage(own[seed, d], found.points(name, seed, d))
+                        for seed in found.seeds(name)
+                        if (seed, d) in own
+                    ]
+                )
+                for d in found.devices
+            ),
+        ]
+        for name, method in BASELINES.items()
+    ]
+    for key in (key for keys in found.alone().values() for key in keys):
+        there = {d: points([key], found.ms[d], found.accuracy) for d in found.devices}
+        rows.append(
+            [
+                f"{key}, alone",
+                *(spread([advantage(own[s, d], there[d]) for s in found.seeds(OWN.name)]) for d in found.devices),
+            ]
+        )
+    return table(["against", *found.devices], rows)
+
+
+def alone(found: Evidence) -> str:
+    """What training alone gave, and how fast it is."""
+    plans = {row["key"]: row["epochs"] for row in found.settings.rows.read("plan")}
+    rows = [
+        [
+            key,
+            f"{found.networks[key]['macs_m']:.1f}",
+            f"{plans[key]:.0f}",
+            f"{100 * found.networks[key]['test']:.1f}",
+            *(f"{found.ms[d][key]:.3f}" if key in found.ms[d] else "-" for d in found.devices),
+        ]
+        for keys in found.alone().values()
+        for key in keys
+    ]
+    return table(["network", "MMAC", "epochs", "test, %", *(f"ms, {d}" for d in found.devices)], rows)
+
+
+if __name__ == "__main__":
+    print(write(settings(parser(__doc__).parse_args(sys.argv[1:]))))
