@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from experiments.many_devices.choosing import chosen
 from experiments.many_devices.methods import BASELINES
 from experiments.many_devices.settings import Settings, parser, settings
-from experiments.many_devices.studies import search
+from experiments.many_devices.studies import studies
 
 
 def add_options(found: argparse.ArgumentParser) -> None:
@@ -28,7 +28,8 @@ def compare(settings: Settings, methods: Sequence[str], seeds: int) -> None:
     """Do what is not on record yet."""
     for name in methods:
         for seed in settings.seeds[:seeds]:
-            chosen(settings, BASELINES[name], seed, search(settings, BASELINES[name], seed))
+            for study in studies(settings, BASELINES[name], seed):
+                chosen(settings, BASELINES[name], seed, study)
 
 
 if __name__ == "__main__":

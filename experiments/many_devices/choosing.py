@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from experiments.many_devices.networks import keep
 from experiments.many_devices.rows import Row
 from experiments.many_devices.settings import Settings
 from experiments.many_devices.studies import calibration
-from latency_predictors import Calibration, Device
+from latency_predictors import Device, LatencyPredictor
 from nas.errors import CheckFailed
 from nas.export.bundle import Bundle
 from nas.export.onnx_model import to_onnx
@@ -24,27 +23,25 @@ from nas.search.worker import Evaluation
 from nas.stages import Stages
 
 
-def chosen(settings: Settings, method: Method, seed: int, studies: Sequence[Stages]) -> None:
-    """Put on record which networks the studies of a method and a seed choose, and export them.
+def chosen(settings: Settings, method: Method, seed: int, stages: Stages) -> None:
+    """Put on record which networks a study chooses, and export them.
 
     At each limit the most accurate network is chosen whose predicted bound keeps it, as `nas export` does. The networks
     that a study on MACs chooses are for every device: it knows none.
     """
-    for stages in studies:
-        device = None if method.cost else stages.config.devices[0]
-        of = {"method": method.name, "seed": seed, "device": device}
-        for limit in _limits(settings, method, stages):
-            if not settings.rows.read("choice", **of, limit=str(limit)):
-                settings.rows.keep("choice", **of, limit=str(limit), **_choice(settings, stages, limit, of))
+    of = {"method": method.name, "seed": seed, "device": None if method.cost else stages.config.devices[0]}
+    for limit in _limits(settings, method, stages):
+        if not settings.rows.read("choice", **of, limit=str(limit)):
+            settings.rows.keep("choice", **of, limit=str(limit), **_choice(settings, stages, limit, of))
 
 
-def limits_ms(found: Calibration, n: int, confidence: float) -> NDArray[np.float64]:
+def limits_ms(predictor: LatencyPredictor, n: int, confidence: float) -> NDArray[np.float64]:
     """`n` latencies between the bounds of the smallest and the largest network, evenly spaced in logarithm, shape (n,).
 
     The ends are left out: the smallest network keeps every limit, and the largest one none.
     """
-    space = found.predictor.space
-    ends = found.predictor.predict(space.codes([space.smallest(), space.largest()])).upper_ms(confidence)
+    space = predictor.space
+    ends = predictor.predict(space.codes([space.smallest(), space.largest()])).upper_ms(confidence)
     between: NDArray[np.float64] = np.geomspace(ends.min(), ends.max(), n + 2)[1:-1]
     return between
 
@@ -56,7 +53,7 @@ def _limits(settings: Settings, method: Method, stages: Stages) -> list[Limit]:
         low, high = space.macs(space.codes([space.smallest(), space.largest()])) / 1e6
         return [Limit(method.cost, 1, float(f"{value:.4g}")) for value in np.geomspace(low, high, n + 2)[1:-1]]
     (device,) = (device for device in settings.devices if device.name == name)
-    values = limits_ms(calibration(settings, device, space), n, stages.config.search.confidence)
+    values = limits_ms(calibration(settings, device, space).predictor, n, stages.config.search.confidence)
     return [Limit(f"latency_ms.{name}", 1, float(f"{value:.4g}")) for value in values]
 
 
@@ -107,14 +104,13 @@ def _keep(settings: Settings, stages: Stages, evaluation: Evaluation, model: byt
     keep(settings, architecture.key, "supernet", model, workload, evaluation.metrics["accuracy"], test)
 
 
-def verified(settings: Settings, studies: Sequence[Stages]) -> None:
-    """Verify the bundles of the first seed, each on the device that it was chosen for."""
-    for stages in studies:
-        device = stages.config.devices[0]
-        of = {"method": OWN.name, "seed": settings.seeds[0], "device": device}
-        for choice in settings.rows.read("choice", **of):
-            if choice["key"] is None or settings.rows.read("verified", device=device, limit=choice["limit"]):
-                continue
-            with settings.rows.timed("verification", **of):
-                found = verify(Bundle(bundle_path(settings, choice["limit"])), Device.load(device), stages.task)
-            settings.rows.keep("verified", **found.document(), limit=choice["limit"], key=choice["key"])
+def verified(settings: Settings, stages: Stages) -> None:
+    """Verify the bundles of a study of the first seed on the device that they were chosen for."""
+    device = stages.config.devices[0]
+    of = {"method": OWN.name, "seed": settings.seeds[0], "device": device}
+    for choice in settings.rows.read("choice", **of):
+        if choice["key"] is None or settings.rows.read("verified", device=device, limit=choice["limit"]):
+            continue
+        with settings.rows.timed("verification", **of):
+            found = verify(Bundle(bundle_path(settings, choice["limit"])), Device.load(device), stages.task)
+        settings.rows.keep("verified", **found.document(), limit=choice["limit"], key=choice["key"])

@@ -76,7 +76,7 @@ def specialisation(
     )
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
+def spread(values: Sequence[float] | NDArray[np.float64], digits: int = 1) -> str:
     """Mean with the least and the greatest of accuracy differences, in points; `-` when none is known."""
     known = 100 * np.array([value for value in values if np.isfinite(value)])
     if not len(known):

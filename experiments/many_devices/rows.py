@@ -46,4 +46,4 @@ class Rows:
 
     def seconds(self, **wanted: Any) -> float:
         """Sum of all seconds of a stage, or of several."""
-        return sum(row["seconds"] for row in self.read("seconds", **wanted))
+        return float(sum(row["seconds"] for row in self.read("seconds", **wanted)))

@@ -12,17 +12,17 @@ import sys
 from experiments.many_devices.choosing import chosen, verified
 from experiments.many_devices.methods import OWN
 from experiments.many_devices.settings import Settings, parser, settings
-from experiments.many_devices.studies import search, train
+from experiments.many_devices.studies import studies, train
 
 
 def specialise(settings: Settings) -> None:
     """Do what is not on record yet."""
     train(settings)
     for seed in settings.seeds:
-        studies = search(settings, OWN, seed)
-        chosen(settings, OWN, seed, studies)
-        if seed == settings.seeds[0]:
-            verified(settings, studies)
+        for study in studies(settings, OWN, seed):
+            chosen(settings, OWN, seed, study)
+            if seed == settings.seeds[0]:
+                verified(settings, study)
 
 
 if __name__ == "__main__":

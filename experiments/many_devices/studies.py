@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,19 @@ def train(settings: Settings) -> Path:
     return path
 
 
-def search(settings: Settings, method: Method, seed: int) -> list[Stages]:
-    """All studies of a method and a seed, one after the other; what is done is not done again."""
+def studies(settings: Settings, method: Method, seed: int) -> Iterator[Stages]:
+    """Each study of a method and a seed when it is done, one after the other; what was done before is not done again."""
     devices = settings.chain(seed)
     if method.cost is not None:
         budget = settings.evaluations + settings.further * (len(devices) - 1)
-        return [_study(settings, method, seed, devices[0], None, budget)]
-    studies: list[Stages] = []
+        yield _study(settings, method, seed, devices[0], None, budget)
+        return
+    before: Path | None = None
     for device in devices:
-        before = studies[-1].run.path if studies else None
-        budget = settings.further if studies else settings.evaluations
-        studies.append(_study(settings, method, seed, device, before, budget))
-    return studies
+        budget = settings.further if before else settings.evaluations
+        study = _study(settings, method, seed, device, before, budget)
+        before = study.run.path
+        yield study
 
 
 def _study(settings: Settings, method: Method, seed: int, device: Device, before: Path | None, budget: int) -> Stages:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.latency_limits.figures import kept
 from experiments.many_devices.comparing import advantage, points, specialisation, spread, table
@@ -89,28 +90,29 @@ def predictions(found: Evidence) -> str:
 
 def _prediction(found: Evidence, device: str) -> list[str]:
     file = found.settings.out / "calibration" / OWN.predictor / f"{device}.json"
-    if not file.exists():
-        return [device, *["-"] * 9]
-    calibration = Calibration.load(file)
     chosen = {row["key"]: row for row in found.of(OWN.name, device=device) if row["key"] in found.ms[device]}
-    random = [*_errors(calibration.errors), f"{calibration.macs_spearman:.3f}"]
-    if len(chosen) < 2:
-        return [device, calibration.predictor.name, *random, str(len(chosen)), "-", "-", "-"]
-    columns = {name: np.array([row["predicted"][name] for row in chosen.values()]) for name in _ENDS}
-    measured = [found.ms[device][key] for key in chosen]
     return [
         device,
-        calibration.predictor.name,
-        *random,
-        str(len(chosen)),
-        *_errors(errors(Prediction(**columns), measured)),
+        *(_calibrated(Calibration.load(file)) if file.exists() else ["-"] * 5),
+        *_chosen(found, device, chosen),
     ]
+
+
+def _calibrated(calibration: Calibration) -> list[str]:
+    return [calibration.predictor.name, *_errors(calibration.errors), f"{calibration.macs_spearman:.3f}"]
+
+
+def _chosen(found: Evidence, device: str, chosen: Mapping[str, Row]) -> list[str]:
+    if len(chosen) < 2:
+        return [str(len(chosen)), "-", "-", "-"]
+    columns = {name: np.array([row["predicted"][name] for row in chosen.values()]) for name in _ENDS}
+    return [str(len(chosen)), *_errors(errors(Prediction(**columns), [found.ms[device][key] for key in chosen]))]
 
 
 _ENDS = ("mean_ms", "low_ms", "high_ms")
 
 
-def _errors(figures: dict[str, float]) -> list[str]:
+def _errors(figures: Mapping[str, float]) -> list[str]:
     return [f"{figures['mdape']:.1f} %", f"{figures['coverage90']:.0%}", f"{figures['spearman']:.3f}"]
 
 
@@ -133,7 +135,7 @@ def matrix(found: Evidence) -> str:
     return table(["", *(f"on {device}" for device in found.devices)], [*rows, ["mean of the others", *mean]])
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: NDArray[np.float64]) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 
