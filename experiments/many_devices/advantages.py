@@ -71,11 +71,13 @@ def alone(found: Evidence) -> str:
         [
             key,
             f"{found.networks[key]['macs_m']:.1f}",
-            f"{plans[key]:.0f}",
+            f"{plans[key]:.3g}",
             f"{100 * found.networks[key]['test']:.1f}",
             *(f"{found.ms[d][key]:.3f}" if key in found.ms[d] else "-" for d in found.devices),
         ]
         for keys in found.alone().values()
         for key in keys
     ]
-    return table(["network", "MMAC", "epochs", "test, %", *(f"ms, {d}" for d in found.devices)], rows)
+    failures = [f"{key} on {d}: {reason}" for d, failed in found.failures.items() for key, reason in failed.items()]
+    text = table(["network", "MMAC", "epochs", "test, %", *(f"ms, {d}" for d in found.devices)], rows)
+    return "\n\n".join([text, *failures])

@@ -19,12 +19,14 @@ class Evidence:
         settings: of the experiment.
         networks: their rows by key.
         ms: measured latencies by device and key.
+        failures: why a network could not be measured, by device and key.
         choices: the networks chosen at limits; those of a study on MACs have no device.
     """
 
     settings: Settings
     networks: Mapping[str, Row]
     ms: Mapping[str, Mapping[str, float]]
+    failures: Mapping[str, Mapping[str, str]]
     choices: tuple[Row, ...]
 
     @classmethod
@@ -36,8 +38,9 @@ class Evidence:
             name: {key: ms for key, ms in zip(found["keys"], found["latency_ms"], strict=True) if ms is not None}
             for name, found in sessions.items()
         }
+        failures = {name: found["failures"] for name, found in sessions.items()}
         networks = {row["key"]: row for row in rows.read("network")}
-        return cls(settings, networks, ms, tuple(rows.read("choice")))
+        return cls(settings, networks, ms, failures, tuple(rows.read("choice")))
 
     @property
     def devices(self) -> list[str]:

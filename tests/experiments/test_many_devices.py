@@ -168,8 +168,8 @@ def fill(rows: Rows) -> None:
         )
     rows.keep("choice", method="nasmyth", seed=0, device="onnxruntime", limit="x", limit_ms=0.1, key=None)
     rows.keep("choice", method="macs", seed=0, device=None, limit="", limit_ms=1.0, key="a")
-    for device, ms in (("onnxruntime", [1.0, 4.0, 2.0]), ("openvino", [3.0, 2.0, None])):
-        rows.keep("session", device=device, keys=["a", "b", "m"], latency_ms=ms, failures={})
+    for device, ms, failures in (("onnxruntime", [1.0, 4.0, 2.0], {}), ("openvino", [3.0, 2.0, None], {"m": "no"})):
+        rows.keep("session", device=device, keys=["a", "b", "m"], latency_ms=ms, failures=failures)
     check = {"name": "limit", "passed": False, "expected": "", "found": ""}
     rows.keep("verified", device="onnxruntime", passed=True, checks=[])
     rows.keep("verified", device="onnxruntime", passed=False, checks=[check])
@@ -204,6 +204,7 @@ def test_tables(settings: Settings) -> None:
     assert rows["m, alone"][0][:2] == ["+5.0", "-"]  # 2 ms lie halfway between a and b in logarithm: 60 %
     assert rows["m"][0] == ["1.0", "12", "55.0", "2.000", "-", "-"]
     assert rows["mean after the first"][0] == ["0", "15", "0", "0", "15"]
+    assert "m on openvino: no" in text
     assert "Training, once: 100. With all devices: 160." in text
 
 
