@@ -233,8 +233,10 @@ class SearchConfig(_Section):
     on the rest only while it can still enter the front; a network that would enter it is stopped at most with that
     probability.
     The search ends earlier after `patience` batches without a gain of hypervolume. A network whose evaluation was begun
-    `attempts` times and never came to an end is left out. `warm_start` is another run with the same trained weights: what
-    it evaluated is known from the start, with the metrics of this run's devices, and costs nothing of `evaluations`.
+    `attempts` times and never came to an end is left out. `warm_start` is another run of the same supernet, which is copied
+    from there unless this run has it: what that run evaluated is known from the start, with the metrics of this run's
+    devices, and costs nothing of `evaluations`. `seed` is that of the sampler, by default the run's: other seeds give
+    other searches of the same supernet, judged on the same images.
     `storage` is the URL of a PostgreSQL database, in place of a file in the run, so that workers on other hosts can help.
     A password in it is not kept in the run: let PGPASSWORD or ~/.pgpass hold it.
     """
@@ -249,6 +251,7 @@ class SearchConfig(_Section):
     attempts: Positive = 3
     patience: Positive | None = None
     warm_start: str | None = None
+    seed: int | None = None
     storage: str | None = None
 
     @field_serializer("storage")

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.config import CONFIGURATION, RunConfig, load
 from nas.errors import UsageError
-from nas.files import locked, read_json, read_tensors, write_json, write_tensors, write_text
+from nas.files import locked, read_json, read_tensors, write_bytes, write_json, write_tensors, write_text
 from search_spaces.supernet import Supernet
 
 #: Keys that may change at any time.
@@ -155,7 +155,7 @@ class Run:
     def _check_unchanged(self, stored: RunConfig, config: RunConfig) -> None:
         for key, old, new in _differences(stored.model_dump(mode="json"), config.model_dump(mode="json")):
             for part in self._parts():
-                if key.startswith(_FIXED_BY[part]) and not key.startswith(_FREE):
+                if _decides(key, part):
                     raise UsageError(
                         f"the {part} in {self.path} was made with {key} = {old!r}, now it is {new!r}; "
                         "use the old value, another 'name' or 'directory', or delete the run"
@@ -192,6 +192,29 @@ class Run:
         write_tensors(self.weights_file, supernet.state_dict())
         self.checkpoint_file.unlink(missing_ok=True)
 
+    def take_supernet(self, other: Run, theirs: RunConfig, ours: RunConfig) -> None:
+        """Keep the trained supernet of another run as this run's own.
+
+        Args:
+            other: the run that has it.
+            theirs: its configuration.
+            ours: the configuration of this run.
+
+        Raises:
+            UsageError: when it has none, or was trained in another way than this run's would be.
+        """
+        if not other.weights_file.exists():
+            raise UsageError(f"{other.path} has no trained supernet yet; 'nas train' makes it")
+        for key, old, new in _differences(theirs.model_dump(mode="json"), ours.model_dump(mode="json")):
+            if _decides(key, "supernet"):
+                raise UsageError(
+                    f"the supernet in {other.path} was made with {key} = {old!r}, this run has {new!r}; use the same value"
+                )
+        if other.pretrained_file.exists():
+            write_bytes(self.pretrained_file, other.pretrained_file.read_bytes())
+        write_bytes(self.training_file, other.training_file.read_bytes())
+        write_bytes(self.weights_file, other.weights_file.read_bytes())
+
     def load_supernet(self, supernet: Supernet) -> None:
         """Put the trained weights into `supernet`.
 
@@ -211,6 +234,11 @@ class Run:
         """What training gave."""
         data: dict[str, Any] = read_json(self.training_file)
         return data
+
+
+def _decides(key: str, part: str) -> bool:
+    """Whether what a part of a run is depends on a key."""
+    return key.startswith(_FIXED_BY[part]) and not key.startswith(_FREE)
 
 
 def _differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

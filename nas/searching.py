@@ -71,7 +71,7 @@ def make_worker(stages: Stages) -> Worker:
     # Before a study is made: without a trained supernet there is no search.
     engine = engines.make(stages.config.engine, stages.judge, stages.config.threads, race)
     problem = Problem.of(stages.space, stages.objectives, stages.metrics, stages.limits)
-    sampler = make_sampler(config.sampler.name, config.sampler.options, problem, stages.config.seed)
+    sampler = make_sampler(config.sampler.name, config.sampler.options, problem, _sampler_seed(stages))
     identity = _identity(stages)
     warm = _WarmStart(stages, sampler, identity) if config.warm_start is not None else None
     if warm is not None and not stages.searched:
@@ -137,8 +137,13 @@ def _identity(stages: Stages) -> dict[str, Any]:
         "limits": [str(limit) for limit in stages.limits],
         "sampler": plain(config.search.sampler.model_dump()),
         "stopping risk": config.search.stopping_risk,
-        "seed": config.seed,
+        "seed": _sampler_seed(stages),
     }
+
+
+def _sampler_seed(stages: Stages) -> int:
+    seed = stages.config.search.seed
+    return stages.config.seed if seed is None else seed
 
 
 def _digest(file: Path) -> str:

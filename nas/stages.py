@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -190,13 +191,25 @@ class Stages:
         """Work on the run alone, with its configuration kept beside its parts.
 
         Raises:
-            UsageError: when another process is at work, an existing part was made with another configuration, or the
-            training cannot be as configured.
+            UsageError: when another process is at work, an existing part was made with another configuration, the
+            training cannot be as configured, or the run of `search.warm_start` has no supernet for this one.
         """
         self._check_training()
         with self.run.exclusive():
             Run.open(self.config)
+            self._take_supernet()
             yield
+
+    def _take_supernet(self) -> None:
+        """The supernet of the run that the search begins with, where this run has none and has not begun to train one."""
+        source = self.config.search.warm_start
+        if source is None or self.run.weights_file.exists() or self.run.checkpoint_file.exists():
+            return
+        try:
+            self.run.take_supernet(*Run.existing(Path(source)), self.config)
+        except UsageError as error:
+            raise UsageError(f"search.warm_start: {error}") from error
+        self.reporter.say(f"the supernet of {source} is used, it is not trained again")
 
     def calibrate(self) -> None:
         """Measure some networks on every device and fit its predictors; what was measured before is left alone.

@@ -32,6 +32,7 @@ _BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILLION, _PURPLE = (
 )
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILLION, _YELLOW, _BLACK)
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 _GREY, _GRID, _INK = "#8a8f98", "#e6e8ec", "#1f2430"
 _IMPORTANT = 15
 _ROW_PIXELS = 46
@@ -262,6 +263,25 @@ def training_figure(rows: Sequence[TrainingRow]) -> go.Figure:
             hovertemplate="step %{x}, epoch %{customdata[0]:.3g}, %{customdata[1]:,.0f} s: %{y:.4g}",
             showlegend=True,
         )
+    return figure
+
+
+def comparison_figure(curves: Mapping[str, Sequence[tuple[float, float]]], x_title: str, y_title: str) -> go.Figure:
+    """Points of several methods in one plane, those of each joined in their order; the first axis is logarithmic."""
+    figure = _figure(460, x_title, y_title)
+    for index, (name, points) in enumerate(curves.items()):
+        xs, ys = zip(*points, strict=True)
+        figure.add_scatter(
+            x=xs,
+            y=ys,
+            mode="lines+markers",
+            line={"color": _CYCLE[index % len(_CYCLE)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
+            marker={"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 8},
+            name=escape(name),
+            hovertemplate="%{x:.4g}, %{y:.4g}",
+            showlegend=True,
+        )
+    figure.update_xaxes(type="log")
     return figure
 
 

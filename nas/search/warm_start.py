@@ -39,8 +39,7 @@ def check_same_supernet(run: str, theirs: Mapping[str, Any], ours: Mapping[str, 
         if theirs.get(key) != ours[key]:
             raise UsageError(
                 f"search.warm_start: {run} has {name}, so its accuracies are not those of this run's "
-                "networks; copy its supernet.safetensors and training.json into this run before it is trained, or leave "
-                "search.warm_start out"
+                "networks; leave search.warm_start out, or begin in a new directory: the supernet is taken over there"
             )
 
 

@@ -128,6 +128,54 @@ def test_a_process_killed_while_it_takes_over_is_followed_by_one_that_goes_on(
     )
 
 
+def test_the_supernet_comes_along(finished: Path, tmp_path: Path, evaluated: list[Architecture]) -> None:
+    """Another device needs a name and the run to begin with, and no training."""
+    known = pipeline.existing_stages(finished).evaluations()
+    path = tmp_path / "other-device"
+    found = nas.search(TINY, f"directory={path}", f"search.warm_start={finished}", "search.evaluations=1")
+    assert [one.architecture for one in found[:12]] == [one.architecture for one in known]
+    assert len(evaluated) == 1
+    for name in ("supernet.safetensors", "training.json"):
+        assert (path / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize("override", ["training.epochs=9", "space.options.head=48", "seed=1"])
+def test_a_supernet_that_is_trained_otherwise_does_not_come_along(
+    finished: Path, tmp_path: Path, override: str
+) -> None:
+    path = tmp_path / "other"
+    with pytest.raises(UsageError, match=r"^search\.warm_start: the supernet in .*finished.* was made with ") as caught:
+        nas.search(TINY, f"directory={path}", f"search.warm_start={finished}", override)
+    assert override.partition("=")[0] in str(caught.value)
+    assert not (path / "supernet.safetensors").exists()
+    assert not (path / "calibration").exists()
+
+
+def test_an_untrained_supernet_does_not_come_along(tmp_path: Path) -> None:
+    (tmp_path / "untrained").mkdir()
+    shutil.copy(TINY, tmp_path / "untrained" / "config.yaml")
+    with pytest.raises(UsageError, match=r"^search\.warm_start: .*untrained has no trained supernet"):
+        nas.search(TINY, f"directory={tmp_path / 'new'}", f"search.warm_start={tmp_path / 'untrained'}")
+
+
+def test_the_seed_of_the_search_changes_the_search_alone(finished: Path, tmp_path: Path) -> None:
+    """Networks that both searches evaluate have the same accuracy: they are judged on the same images."""
+    options = ("search.evaluations=6", "search.sampler={name: random}", ACCURATE)
+    runs = []
+    for seed in (0, 1):
+        path = tmp_path / str(seed)
+        shutil.copytree(finished, path)
+        (path / "study.journal").unlink()
+        runs.append(nas.search(TINY, f"directory={path}", f"search.seed={seed}", *options))
+    first, second = ({one.architecture: one.metrics["accuracy"] for one in run} for run in runs)
+    assert set(first) != set(second)
+    warm = f"search.warm_start={tmp_path / '0'}"
+    both = nas.search(TINY, f"directory={tmp_path / 'both'}", warm, "search.seed=1", "search.evaluations=1", ACCURATE)
+    assert {one.architecture: one.metrics["accuracy"] for one in both[:6]} == first
+    with pytest.raises(UsageError, match=r"search\.seed = 0, now it is 1"):
+        nas.search(TINY, f"directory={tmp_path / '0'}", "search.seed=1", *options)
+
+
 def test_another_supernet_is_refused(finished: Path, trained: Path) -> None:
     weights = load_file(trained / "supernet.safetensors")
     name = next(key for key, tensor in weights.items() if tensor.is_floating_point())

@@ -103,6 +103,17 @@ def test_training_figure_keeps_losses_apart(run: ReportData) -> None:
     assert largest.line.dash != smallest.line.dash
 
 
+def test_comparison_figure_has_a_curve_for_every_method() -> None:
+    figure = plots.comparison_figure({"a<b": [(1.0, 50.0), (4.0, 70.0)], "c": [(2.0, 60.0)]}, "ms", "accuracy, %")
+    assert [list(zip(curve.x, curve.y, strict=True)) for curve in figure.data] == [
+        [(1.0, 50.0), (4.0, 70.0)],
+        [(2.0, 60.0)],
+    ]
+    assert [curve.name for curve in figure.data] == ["a&lt;b", "c"]
+    assert figure.layout.xaxis.type == "log"
+    assert len({(curve.line.color, curve.line.dash, curve.marker.symbol) for curve in figure.data}) == 2
+
+
 def test_network_figure_adds_up(space: SearchSpace) -> None:
     network = space.sample(1, seed=5)[0]
     figure = plots.network_figure(space, network)

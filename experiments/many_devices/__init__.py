@@ -1,0 +1,1 @@
+"""One supernet, trained once, specialised for many devices; and what a user would do instead."""
