@@ -13,7 +13,9 @@ import transformers
 from tokenizers import ByteLevelBPETokenizer
 
 tokenizer = ByteLevelBPETokenizer()
-tokenizer.train_from_iterator(pydoc_data.topics.topics.values(), vocab_size=400, show_progress=False)
+tokenizer.train_from_iterator(
+    pydoc_data.topics.topics.values(), vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False
+)
 sizes = transformers.LlamaConfig(
     vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1
 )
