@@ -62,7 +62,7 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{what} cannot be read from {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} does not hold {what}: it is not JSON ({error})") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} does not hold {what}: expected a JSON object")

@@ -136,7 +136,11 @@ class Record:
         Raises:
             ValueError: when it is not a record.
         """
-        return cls.from_values(json.loads(line))
+        try:
+            values = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        return cls.from_values(values)
 
     @classmethod
     def from_values(cls, data: Any) -> Record:

@@ -147,7 +147,7 @@ class Architecture:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not an architecture: the text is not JSON ({error})") from error
         if not isinstance(data, dict) or "version" not in data:
             raise ValueError("not an architecture: expected a JSON object with version, space and values")
