@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -56,3 +57,12 @@ def _places(document: Any) -> list[tuple[Any, Any]]:
     else:
         return []
     return [(document, key) for key, _ in items] + [place for _, value in items for place in _places(value)]
+
+
+def refused(read: Callable[[], object], error: type[Exception] = ValueError) -> str:
+    """What the documented error says, or nothing when there was none; any other error goes on."""
+    try:
+        read()
+    except error as found:
+        return str(found) or "an error without a word"
+    return ""

@@ -9,7 +9,7 @@ import pytest
 from bank_records import record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import damaged
+from mutations import damaged, refused
 
 from latency_predictors import Bank, Calibration, Device, calibrate
 from search_spaces import Architecture, SearchSpace
@@ -22,10 +22,7 @@ SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(
 def test_architectures(tiny: SearchSpace, data: st.DataObject) -> None:
     whole = json.loads(tiny.smallest().to_json())
     text = data.draw(damaged(whole)).decode(errors="replace")
-    try:
-        tiny.codes([Architecture.from_json(text)])
-    except ValueError as error:
-        assert str(error)
+    assert "without a word" not in refused(lambda: tiny.codes([Architecture.from_json(text)]))
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +39,7 @@ def calibration(tiny: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_calibrations(tiny: SearchSpace, calibration: dict[str, object], tmp_path: Path, data: st.DataObject) -> None:
     path, content = tmp_path / "device.json", data.draw(damaged(calibration))
     path.write_bytes(content)
-    try:
-        Calibration.load(path, tiny)
-    except ValueError as error:
-        assert str(error)
+    assert "without a word" not in refused(lambda: Calibration.load(path, tiny))
     assert path.read_bytes() == content
 
 
@@ -56,10 +50,6 @@ def test_banks(tiny: SearchSpace, tmp_path: Path, data: st.DataObject) -> None:
     line = data.draw(damaged(json.loads(record(tiny, 0).to_json())).filter(lambda text: b"\n" not in text))
     path, content = tmp_path / "bank.jsonl", good + b"\n" + line + b"\n"
     path.write_bytes(content)
-    try:
-        Bank(path).append([record(tiny, 2)])
-    except ValueError as error:
-        assert "line 2 of" in str(error)
-        assert path.read_bytes() == content
-    else:
-        assert path.read_bytes().startswith(content)
+    said = refused(lambda: Bank(path).append([record(tiny, 2)]))
+    assert not said or "line 2 of" in said
+    assert path.read_bytes() == content if said else path.read_bytes().startswith(content)
