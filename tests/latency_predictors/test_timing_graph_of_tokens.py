@@ -14,8 +14,8 @@ from latency_predictors.devices.inputs import random_inputs
 from latency_predictors.devices.onnx_in_torch import OnnxInTorch
 from latency_predictors.devices.onnxruntime import OnnxRuntime
 from latency_predictors.devices.timing_graph import timing_graph
-from latency_predictors.devices.unfolded import unfolded
 from latency_predictors.devices.torch import Torch
+from latency_predictors.devices.unfolded import unfolded
 from nas.testing.backends import every_token_operator
 from search_spaces import Workload
 
