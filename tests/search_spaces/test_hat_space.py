@@ -187,9 +187,14 @@ def outputs_of(
     space: SearchSpace, architecture: Architecture, phase: str, model: bytes, inputs: list[torch.Tensor]
 ) -> list[torch.Tensor]:
     """Run the slots' modules one by one with the weights of `model`."""
-    tensors = onnx.load_from_string(model).graph.initializer
+    graph = onnx.load_from_string(model).graph
+    factors = {name for node in graph.node if node.op_type == "MatMul" for name in node.input}  # rows are inputs
     # Positions are 0.9, numbers that multiply have no dimensions, lists of shapes are integers.
-    floats = [torch.tensor(numpy_helper.to_array(t)) for t in tensors if t.data_type == onnx.TensorProto.FLOAT]
+    floats = [
+        torch.tensor(numpy_helper.to_array(tensor).T if tensor.name in factors else numpy_helper.to_array(tensor))
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    ]
     weights = iter([tensor for tensor in floats if tensor.dim() and not tensor.eq(0.9).all()])
     x, *state = inputs
     left: list[torch.Tensor] = []
