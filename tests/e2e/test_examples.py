@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgres_server import postgres
@@ -36,7 +38,8 @@ def work(tmp_path: Path) -> Path:
 
 
 def run(work: Path, *command: str, **variables: str) -> str:
-    """What the command prints.
+    """What the command prints. It has a second try, from the beginning, when a latency was not as predicted: another program
+    may have had the machine.
 
     Raises:
         AssertionError: when it fails, with what it said.
@@ -48,7 +51,12 @@ def run(work: Path, *command: str, **variables: str) -> str:
         "OMP_NUM_THREADS": "1",
         **variables,
     }
-    found = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=600)
+    options: dict[str, Any] = {"cwd": work, "env": environment, "capture_output": True, "text": True, "timeout": 600}
+    found = subprocess.run(command, **options)
+    if found.returncode and "as predicted" in found.stderr:
+        shutil.rmtree(work)
+        work.mkdir()
+        found = subprocess.run(command, **options)
     assert found.returncode == 0, f"{found.stdout}\n{found.stderr}"
     return found.stdout
 
