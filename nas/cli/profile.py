@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, SetOption
+from nas.cli.options import ConfigArgument, JsonOption, SetOption
 
 if TYPE_CHECKING:
     from latency_predictors.spec_sheet import SpecSheet
@@ -20,13 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def profile(
-    config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A YAML file, or the name of a packaged one such as 'quickstart'; with --sheet also the directory of a run.",
-        ),
-    ],
+    config: ConfigArgument,
     set_: SetOption = None,
     sheet: Annotated[
         list[Path] | None,
