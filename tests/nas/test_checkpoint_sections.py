@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 import yaml
+from slm_checkpoints import model, saved
 from torch.nn import functional as F
 
 import search_spaces
@@ -25,23 +25,12 @@ LAYERS = 3
 
 @pytest.fixture(scope="module")
 def published() -> Any:
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=LAYERS, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=4,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    return model
+    return model(vocab_size=VOCABULARY, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2)
 
 
 @pytest.fixture(scope="module")
 def directory(published: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("model")
-    published.save_pretrained(path)
-    return path
+    return saved(published, tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

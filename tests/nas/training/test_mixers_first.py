@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from language_training import TRAINING, run_config, small_space, small_supernet
+from slm_checkpoints import model, saved
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,23 +37,18 @@ SHORT: dict[str, Any] = {"prefill": [8], "decode": [8]}
 @pytest.fixture(scope="module")
 def published() -> Any:
     """A random Llama of two layers."""
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=4, tie_word_embeddings=False,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    return model
+    return model(
+        vocab_size=VOCABULARY,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+    )
 
 
 @pytest.fixture(scope="module")
 def directory(published: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("model")
-    published.save_pretrained(path)
-    return path
+    return saved(published, tmp_path_factory.mktemp("model"))
 
 
 def stages_of(directory: Path, folder: Path, **training: Any) -> Stages:
