@@ -10,6 +10,7 @@ import numpy as np
 
 from latency_predictors import Measurement
 from nas.export.check import Check
+from nas.search.limits import Limit
 
 #: What the graphs of the calibration and an exported graph may differ in latency, beyond the interval.
 LATENCY_TOLERANCE = 0.1
@@ -41,6 +42,11 @@ class Timing:
             return True
         low, high = (self.drift * self.predicted[end] for end in ("low_ms", "high_ms"))
         return bool(low * (1 - LATENCY_TOLERANCE) <= self.measurement.latency_ms <= high * (1 + LATENCY_TOLERANCE))
+
+    def undisturbed(self, limits: Sequence[Limit]) -> bool:
+        """Whether the latency is as predicted, and the machine as fast as for the calibration where it misses one of `limits`."""
+        missed = any(limit.violation(self.measurement.latency_ms) > 0 for limit in limits)
+        return self.within() and not (missed and self.predicted and self.drift > 1)
 
     def check(self, name: str, sessions: int) -> Check:
         """For the table of `nas verify`; `sessions` says how often all was measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ LESS = (
     "search.evaluations=4",
     "search.limits=[macs_m <= 95 %]",
 )
+#: What the commands say of a check that another program on the machine makes fail.
+LATENCY_FAILED = re.compile(r"error: failed: .*( as predicted|limit on \w+_ms\.)")
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ def work(tmp_path: Path) -> Path:
 
 
 def run(work: Path, *command: str, **variables: str) -> str:
-    """What the command prints. It has a second try, from the beginning, when a latency was not as predicted: another program
-    may have had the machine.
+    """What the command prints. It is tried again from the beginning, twice at most, when a latency was not as predicted or
+    above its limit: another program may have had the machine.
 
     Raises:
         AssertionError: when it fails, with what it said.
@@ -53,10 +56,11 @@ def run(work: Path, *command: str, **variables: str) -> str:
     }
     options: dict[str, Any] = {"cwd": work, "env": environment, "capture_output": True, "text": True, "timeout": 600}
     found = subprocess.run(command, **options)
-    if found.returncode and "as predicted" in found.stderr:
-        shutil.rmtree(work)
-        work.mkdir()
-        found = subprocess.run(command, **options)
+    for _ in range(2):
+        if found.returncode and LATENCY_FAILED.search(found.stderr):
+            shutil.rmtree(work)
+            work.mkdir()
+            found = subprocess.run(command, **options)
     assert found.returncode == 0, f"{found.stdout}\n{found.stderr}"
     return found.stdout
 
