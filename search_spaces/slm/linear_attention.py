@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Tokens of a chunk. With a decay for each key dimension a chunk needs K times its size squared.
-CHUNK, CHUNK_PER_KEY = 32, 16
+#: Tokens of a chunk, a power of 2.
+CHUNK = 32
 
 #: How often `linear_attention_of_prompt` doubles the number of chunks that it has put together, for rules with a rate.
 DOUBLINGS = 7
@@ -66,8 +66,7 @@ def linear_attention_of_prompt(
     """The same from an empty state by operators that export with a dynamic length.
 
     Raises:
-        ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT` (half of it with a decay for each
-            key dimension). An exported model does not check it.
+        ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT`. An exported model does not check it.
     """
     return _in_chunks(q, k, v, None, decay, beta, _Form(_solve_by_products, _by_doubling))
 
@@ -153,6 +152,12 @@ def _split(x: Tensor, size: int) -> Tensor:
     return result
 
 
+def _blocks(x: Tensor, size: int) -> Tensor:
+    """Chunks in blocks of `size` tokens, shape (n, heads, chunks, blocks, size, features)."""
+    result: Tensor = x.unflatten(3, (x.shape[3] // size, size))
+    return result
+
+
 def _wide(x: Tensor) -> Tensor:
     """In float32, or in what it is when that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -177,10 +182,7 @@ class _Fading:
 
     def __init__(self, decay: Tensor) -> None:
         self.log = _split(_wide(decay), self.size).cumsum(3)
-        self.between = self._between()
-
-    def _between(self) -> Tensor:
-        return _factors(self.log - self.log.transpose(-1, -2))
+        self.between = _factors(self.log - self.log.transpose(-1, -2))
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Products of every query with the keys before it and its own, faded; shape (n, heads, chunks, size, size)."""
@@ -224,16 +226,26 @@ class _Unfading(_Fading):
 
 
 class _FadingPerKey(_Fading):
-    """Each key dimension fades by itself: `decay` has shape (n, heads, t, K), and so have `log` and `between` one more."""
+    """Each key dimension fades by itself: `decay` and `log` have K numbers for a token."""
 
-    size = CHUNK_PER_KEY
-
-    def _between(self) -> Tensor:
-        later = torch.full((self.size, self.size), -torch.inf, dtype=self.log.dtype, device=self.log.device).triu(1)
-        return torch.exp(self.log.unsqueeze(-2) - self.log.unsqueeze(-3) + later.unsqueeze(-1))
+    def __init__(self, decay: Tensor) -> None:
+        self.log = _split(_wide(decay), self.size).cumsum(3)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        return ((k.unsqueeze(-3) * self.between) @ q.unsqueeze(-1)).squeeze(-1)
+        """As of `_Fading`, by halves of halves: what queries of a second half read of keys of the first one is a product of
+        queries faded from the middle and keys faded to it, of which no factor is above 1."""
+        if q.shape[1] == k.shape[1] < self.log.shape[1]:
+            q = q.expand(-1, self.log.shape[1], -1, -1, -1)
+        scores = _blocks(q * k, 1).sum(-1, keepdim=True)
+        for half in (1 << level for level in range((self.size - 1).bit_length())):
+            log, queries, keys = (_blocks(x, 2 * half) for x in (self.log, q, k))
+            middle = log[..., half - 1 : half, :]
+            queries = queries[..., half:, :] * torch.exp(log[..., half:, :] - middle)
+            keys = keys[..., :half, :] * torch.exp(middle - log[..., :half, :])
+            first, second = scores[:, :, :, ::2], scores[:, :, :, 1::2]
+            below = torch.cat([queries @ keys.transpose(-1, -2), second], dim=-1)
+            scores = torch.cat([torch.cat([first, torch.zeros_like(first)], dim=-1), below], dim=-2)
+        return scores.squeeze(3)
 
     def sums(self, added: Tensor) -> Tensor:
         log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)

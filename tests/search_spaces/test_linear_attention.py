@@ -93,6 +93,27 @@ def test_chunks_are_that_of_one_token_after_the_other(rule: str, width: int, tok
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rule", "width"), CASES)
+@pytest.mark.parametrize("shared", [("q",), ("q", "k"), ("v",)])
+def test_heads_share(rule: str, width: int, shared: tuple[str, ...]) -> None:
+    given = {name: x[:, :1] if name in shared else x for name, x in inputs(rule, width, 40).items()}
+    alike = {name: x.expand(-1, HEADS, -1, -1) for name, x in given.items()}
+    for form in (linear_attention, linear_attention_of_prompt):
+        for found, expected in zip(form(**given), form(**alike), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("rule", "width"), CASES)
+def test_strong_decays_stay_finite(rule: str, width: int) -> None:
+    """e^-300 is 0 in float32, and its inverse infinite."""
+    given = inputs(rule, width, 70)
+    given |= {"decay": given["decay"] * 1000} if "decay" in given else {}
+    nothing = torch.zeros(N, HEADS, KEYS, VALUES)
+    for form in (linear_attention, linear_attention_of_prompt):
+        for found, expected in zip(form(**given), one_by_one(given, nothing), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_prompt_is_cut_anywhere(rule: str) -> None:
     given = inputs(rule, 1, 50)
@@ -154,7 +175,7 @@ def test_the_longest_prompt() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("rule", "width", "longest"), [("delta", 1, 4096), ("gated_delta", KEYS, 2048)])
-def test_a_longer_prompt_raises(rule: str, width: int, longest: int) -> None:
-    with pytest.raises(ValueError, match=f"a prompt of at most {longest} tokens"):
-        linear_attention_of_prompt(**inputs(rule, width, longest + 1))
+@pytest.mark.parametrize(("rule", "width"), [("delta", 1), ("gated_delta", KEYS)])
+def test_a_longer_prompt_raises(rule: str, width: int) -> None:
+    with pytest.raises(ValueError, match="a prompt of at most 4096 tokens"):
+        linear_attention_of_prompt(**inputs(rule, width, 4097))
