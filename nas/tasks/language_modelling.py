@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.tasks.recall import SHORTEST, Recall
+from nas.tasks.recall import SHORTEST, SPANS, Recall
 from nas.tasks.task import Batches, DataError, Scores, Split, Task, TaskMetric
 from nas.tasks.text_data import TextData
 from nas.tasks.text_sources import load_text
@@ -26,6 +26,7 @@ SEQUENCE_LENGTH = 256
 EVALUATION_BYTES = 300_000
 RECALL_SHARE = 0.25
 RECALL_SEQUENCES = 256
+RECALL_SPAN = SPANS[-1]
 
 BITS_PER_BYTE = TaskMetric("bits_per_byte", "minimize", "bits")
 RECALL = TaskMetric("recall", "maximize")
@@ -40,6 +41,7 @@ class LanguageOptions(TypedDict, total=False):
     evaluation_bytes: int | None
     recall_share: float
     recall_sequences: int
+    recall_span: int
     seed: int
     files: TokenFiles | None
 
@@ -75,6 +77,7 @@ class LanguageModelling(Task):
             document, so much in all; by default 300,000, ``None`` for all.
         recall_share: of the sequences of a training batch that are generated, rounded to whole sequences.
         recall_sequences: generated for each of validation and test; with 0 there is no metric ``recall``.
+        recall_span: tokens over which is recalled, at most; see ``recall.Recall``.
         seed: decides which text is set aside.
         files: where tokens are kept; by default in the folder of the user.
 
@@ -93,6 +96,7 @@ class LanguageModelling(Task):
         evaluation_bytes: int | None = EVALUATION_BYTES,
         recall_share: float = RECALL_SHARE,
         recall_sequences: int = RECALL_SEQUENCES,
+        recall_span: int = RECALL_SPAN,
         seed: int = 0,
         files: TokenFiles | None = None,
     ) -> None:
@@ -105,7 +109,7 @@ class LanguageModelling(Task):
         splits = data.splits(validation, evaluation_bytes, seed)
         self.tokenizer = tokenizer or files.tokenizer(splits["train"], vocabulary or VOCABULARY)
         self.sequence_length, self.recall_share, self.recall_sequences = sequence_length, recall_share, recall_sequences
-        self._recall = Recall(len(self.tokenizer), self.tokenizer.end, sequence_length)
+        self._recall = Recall(len(self.tokenizer), self.tokenizer.end, sequence_length, recall_span)
         self._streams = {
             name: TokenSequences(files.tokens(documents, self.tokenizer), sequence_length, self.tokenizer.end)
             for name, documents in splits.items()

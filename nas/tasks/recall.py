@@ -19,9 +19,9 @@ Tokens = NDArray[np.int64]
 Judged = NDArray[np.bool_]
 
 SPANS = (64, 128, 256, 512)
-"""Tokens of an episode; all of those that fit into a sequence are equally frequent."""
+"""Tokens of an episode; all of those that fit are equally frequent."""
 SHORTEST = 16
-"""Of all sequences; an episode fills one that is shorter than the first of the spans."""
+"""Of all sequences and episodes; an episode fills what is shorter than the first of the spans."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,25 @@ class Recall:
         vocabulary: number of tokens.
         end: the token between documents.
         length: of the sequences, at least 16.
+        span: of the longest episodes, in tokens, at least 16. A shorter one has fewer pairs, and there are fewer values, so
+            that networks learn sooner.
         seed: decides which token means what.
 
     Raises:
-        DataError: the vocabulary is too small, or the length is.
+        DataError: the vocabulary is too small, or the length or the span is.
 
     Attributes:
         roles: which token means what.
         spans: possible lengths of an episode, in tokens.
     """
 
-    def __init__(self, vocabulary: int, end: int, length: int, seed: int = 0) -> None:
-        if length < SHORTEST:
-            raise DataError(f"sequences of recall have {length} tokens, give at least {SHORTEST}")
+    def __init__(self, vocabulary: int, end: int, length: int, span: int = SPANS[-1], seed: int = 0) -> None:
+        longest = min(length, span)
+        if longest < SHORTEST:
+            what = "sequences" if length < SHORTEST else "episodes"
+            raise DataError(f"{what} of recall have {longest} tokens, give at least {SHORTEST}")
         self.length = length
-        self.spans = tuple(span for span in SPANS if span <= length) or (length,)
+        self.spans = tuple(span for span in SPANS if span <= longest) or (longest,)
         self.roles = Roles.of(vocabulary, end, max(16, 3 * self.spans[-1] // 16), seed)
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -50,6 +50,17 @@ def test_a_reader_with_a_memory_answers_all(length: int) -> None:
         assert len(judged) >= length // 16 - 3
 
 
+def test_short_episodes_of_long_sequences() -> None:
+    """Each begins with the end of documents; the values are as few as those of sequences of that length."""
+    recall = Recall(600, 7, 200, span=64)
+    tokens, targets = recall.batch(40, torch.Generator().manual_seed(0))
+    assert len(recall.roles.values) == len(Recall(600, 7, 64).roles.values) < len(Recall(600, 7, 200).roles.values)
+    assert {place for row in tokens for place in torch.nonzero(row == 7).flatten().tolist()} == {0, 64, 128}
+    for row, wanted in zip(tokens.tolist(), targets.tolist(), strict=True):
+        answers = solve(row, recall)
+        assert all(answers[place] == target for place, target in enumerate(wanted) if target != -100)
+
+
 @pytest.mark.parametrize("length", [64, 512])
 def test_nothing_but_a_memory_answers(length: int) -> None:
     """The best guess from the last token alone, and the most frequent answer, learnt from these very sequences."""
@@ -90,7 +101,7 @@ def test_episodes_of_all_lengths_and_both_kinds_are_equally_frequent() -> None:
 
 
 def test_no_token_has_two_roles_and_the_seed_decides_them() -> None:
-    roles = [Recall(260, 7, 512, seed).roles for seed in (0, 0, 1)]
+    roles = [Recall(260, 7, 512, seed=seed).roles for seed in (0, 0, 1)]
     every = torch.cat([torch.from_numpy(part) for part in (roles[0].keys, roles[0].values, roles[0].fillers)]).tolist()
     assert sorted([*every, 7, roles[0].copy]) == list(range(260))
     assert (roles[0].keys == roles[1].keys).all()
@@ -106,5 +117,7 @@ def test_the_generator_alone_decides() -> None:
 def test_bad_input_is_told() -> None:
     with pytest.raises(DataError, match="sequences of recall have 15 tokens, give at least 16"):
         Recall(600, 0, 15)
+    with pytest.raises(DataError, match="episodes of recall have 15 tokens, give at least 16"):
+        Recall(600, 0, 512, span=15)
     with pytest.raises(DataError, match="vocabulary is 100, sequences of recall so long need at least 195 tokens"):
         Recall(100, 0, 512)
