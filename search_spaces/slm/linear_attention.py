@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Tokens of a chunk, a power of 2.
-CHUNK = 32
+#: Tokens of a chunk; with a decay for each key dimension, and of the blocks that it is divided into.
+CHUNK, CHUNK_PER_KEY, BLOCK = 32, 16, 4
 
 #: How often `linear_attention_of_prompt` doubles the number of chunks that it has put together, for rules with a rate.
 DOUBLINGS = 7
@@ -66,7 +66,8 @@ def linear_attention_of_prompt(
     """The same from an empty state by operators that export with a dynamic length.
 
     Raises:
-        ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT`. An exported model does not check it.
+        ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT` (half of it with a decay for each
+            key dimension). An exported model does not check it.
     """
     return _in_chunks(q, k, v, None, decay, beta, _Form(_solve_by_products, _by_doubling))
 
@@ -152,9 +153,9 @@ def _split(x: Tensor, size: int) -> Tensor:
     return result
 
 
-def _blocks(x: Tensor, size: int) -> Tensor:
-    """Chunks in blocks of `size` tokens, shape (n, heads, chunks, blocks, size, features)."""
-    result: Tensor = x.unflatten(3, (x.shape[3] // size, size))
+def _blocks(x: Tensor) -> Tensor:
+    """Chunks in blocks, shape (n, heads, chunks, blocks, BLOCK, features)."""
+    result: Tensor = x.unflatten(3, (x.shape[3] // BLOCK, BLOCK))
     return result
 
 
@@ -228,24 +229,24 @@ class _Unfading(_Fading):
 class _FadingPerKey(_Fading):
     """Each key dimension fades by itself: `decay` and `log` have K numbers for a token."""
 
+    size = CHUNK_PER_KEY
+
     def __init__(self, decay: Tensor) -> None:
         self.log = _split(_wide(decay), self.size).cumsum(3)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """As of `_Fading`, by halves of halves: what queries of a second half read of keys of the first one is a product of
-        queries faded from the middle and keys faded to it, of which no factor is above 1."""
-        if q.shape[1] == k.shape[1] < self.log.shape[1]:
-            q = q.expand(-1, self.log.shape[1], -1, -1, -1)
-        scores = _blocks(q * k, 1).sum(-1, keepdim=True)
-        for half in (1 << level for level in range((self.size - 1).bit_length())):
-            log, queries, keys = (_blocks(x, 2 * half) for x in (self.log, q, k))
-            middle = log[..., half - 1 : half, :]
-            queries = queries[..., half:, :] * torch.exp(log[..., half:, :] - middle)
-            keys = keys[..., :half, :] * torch.exp(middle - log[..., :half, :])
-            first, second = scores[:, :, :, ::2], scores[:, :, :, 1::2]
-            below = torch.cat([queries @ keys.transpose(-1, -2), second], dim=-1)
-            scores = torch.cat([torch.cat([first, torch.zeros_like(first)], dim=-1), below], dim=-2)
-        return scores.squeeze(3)
+        """As of `_Fading`. Queries of a block, faded from its start, read keys of earlier blocks, faded to there, by a product
+        of matrices in which no factor is above 1; keys of their own block have a factor for each pair."""
+        log, queries, keys = (_blocks(x) for x in (self.log, q, k))
+        start = torch.cat([torch.zeros_like(log[..., :1, :1, :]), log[..., :-1, -1:, :]], dim=3)
+        never = torch.full((self.size, self.size), -torch.inf, dtype=log.dtype, device=log.device)
+        faded = k.unsqueeze(3) * torch.exp(start - self.log.unsqueeze(3) + never.triu()[::BLOCK].unsqueeze(-1))
+        earlier = (queries * torch.exp(log - start)) @ faded.transpose(-1, -2)
+        later = never.triu(1)[:BLOCK, :BLOCK].unsqueeze(-1)
+        between = torch.exp(log.unsqueeze(-2) - log.unsqueeze(-3) + later)
+        own = (queries.unsqueeze(-2) * keys.unsqueeze(-3) * between).sum(-1)
+        places = torch.eye(log.shape[3], dtype=own.dtype, device=own.device).unsqueeze(-1).unsqueeze(1)
+        return (earlier + (own.unsqueeze(-2) * places).flatten(-2)).flatten(3, 4)
 
     def sums(self, added: Tensor) -> Tensor:
         log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)

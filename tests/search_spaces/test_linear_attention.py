@@ -175,7 +175,7 @@ def test_the_longest_prompt() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("rule", "width"), [("delta", 1), ("gated_delta", KEYS)])
-def test_a_longer_prompt_raises(rule: str, width: int) -> None:
-    with pytest.raises(ValueError, match="a prompt of at most 4096 tokens"):
-        linear_attention_of_prompt(**inputs(rule, width, 4097))
+@pytest.mark.parametrize(("rule", "width", "longest"), [("delta", 1, 4096), ("gated_delta", KEYS, 2048)])
+def test_a_longer_prompt_raises(rule: str, width: int, longest: int) -> None:
+    with pytest.raises(ValueError, match=f"a prompt of at most {longest} tokens"):
+        linear_attention_of_prompt(**inputs(rule, width, longest + 1))
