@@ -25,7 +25,8 @@ FORKED := $(addprefix tests/nas/search/test_, attempts.py database.py fidelity.p
 
 # These time devices, kill processes at certain moments, or have machines of their own: they run alone. All others run two at
 # a time.
-ALONE := tests/e2e $(addprefix tests/nas/export/test_, verification.py finetuning.py verified_quantities.py) \
+ALONE := $(addprefix tests/e2e/test_, kill.py language_chain.py readme.py) \
+	$(addprefix tests/nas/export/test_, verification.py verified_quantities.py) \
 	tests/nas/search/test_ray_evaluation.py \
 	$(addprefix tests/latency_predictors/test_, calibration.py energy.py gaussian_process.py measuring.py \
 	ray_engine.py repeatability.py ssh_device.py timing_graph_latency.py)
