@@ -75,7 +75,7 @@ def _training_fact(config: TrainingConfig, share: float, training: dict[str, Any
         parts.append(f"from {config.pretrained.source} weights in {config.pretrained.path}")
     if execution := training.get("execution"):
         parts.append(f"{'bfloat16' if execution['bfloat16'] else 'float32'} on {execution['device']}")
-        parts.append("channels last" if execution["channels_last"] else "channels first")
+        parts += ["channels last"] if execution["channels_last"] else []
     return ", ".join(parts)
 
 

@@ -56,6 +56,6 @@ def test_report_of_a_run_in_training(copied: Path) -> None:
 def test_summary_of_a_finished_training(finished: Path) -> None:
     shown = re.sub("<[^>]+>", " ", (finished / "report.html").read_text())
     assert re.search(
-        r"training\s+sandwich, 2 epochs in [\d,]+ s, float32 on \w+, channels first",
+        r"training\s+sandwich, 2 epochs in [\d,]+ s, float32 on \w+(, channels last)?",
         shown,
     )

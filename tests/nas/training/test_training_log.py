@@ -77,7 +77,7 @@ def test_report_of_an_unfinished_training(tmp_path: Path, space: SearchSpace, ta
     assert found["execution"] == {"device": "cpu", "bfloat16": False, "channels_last": False}
     fact = _training_fact(stages.config.training, 1 / 3, found)
     assert fact.startswith("sandwich, 3 epochs (the first 33% on the largest")
-    assert fact.endswith(" s, float32 on cpu, channels first")
+    assert fact.endswith(" s, float32 on cpu")
     stages.run.weights_file.unlink()  # to be trained again
     assert "unfinished" in _training(stages.run)
 
