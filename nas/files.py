@@ -15,19 +15,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from latency_predictors import files
+from latency_predictors.files import write_bytes, write_text, writing
 from nas.errors import UsageError
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to disk, rename; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode())
+__all__ = [
+    "locked",
+    "read_checkpoint",
+    "read_json",
+    "read_tensors",
+    "write_bytes",
+    "write_checkpoint",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -96,8 +97,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: when somebody else holds it and `wait` is false.
+        NotWritten: when the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

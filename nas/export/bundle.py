@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 import search_spaces
+from latency_predictors.files import writing
 from nas.errors import CheckFailed, UsageError
 from nas.files import read_json, read_tensors, write_bytes, write_json
 from search_spaces import Architecture, SearchSpace
@@ -196,6 +197,7 @@ def write_files(
         manifest: what is known, without version and hashes.
 
     Raises:
+        NotWritten: when that is not possible; an older bundle is kept.
         UsageError: when `path` holds something else than a bundle.
     """
     check_target(path)
@@ -208,11 +210,15 @@ def write_files(
         WEIGHTS: save(weights),
         README: readme.encode(),
     }
-    for name, content in contents.items():
-        write_bytes(temporary / name, content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    write_json(temporary / MANIFEST, {"version": FORMAT_VERSION, **manifest, "files": hashes})
-    _replace_directory(temporary, path)
+    try:
+        with writing(path):
+            for name, content in contents.items():
+                write_bytes(temporary / name, content)
+            write_json(temporary / MANIFEST, {"version": FORMAT_VERSION, **manifest, "files": hashes})
+            _replace_directory(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # there still when something went wrong
     return Bundle(path)
 
 
