@@ -36,8 +36,12 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "delete it to make it again") -> Any:
     """The JSON value in `path`.
+
+    Args:
+        path: of the file.
+        advice: what to do when it is damaged.
 
     Raises:
         UsageError: when the file is missing or damaged.
@@ -47,7 +51,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UsageError(f"{path} is missing") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error}; delete it to make it again") from error
+        raise UsageError(f"{path} cannot be read: {error}; {advice}") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
