@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_predictors.devices.device import home
-from latency_predictors.files import sync_folder
+from latency_predictors.files import advice, sync_folder
 from latency_predictors.measurements import Measurements
 from latency_predictors.record import Record
 from latency_predictors.shipped import SHIPPED, Shipped
@@ -112,7 +112,7 @@ class Bank(Measurements):
             os.ftruncate(handle, end)
             raise OSError(
                 f"the bank {self.path} could not be written ({error.strerror}); its measurements are as they were, "
-                "and nothing was added: make room and repeat"
+                f"and nothing was added: {advice(error)}"
             ) from error
         if not end:
             sync_folder(self.path.parent)
@@ -124,7 +124,7 @@ class Bank(Measurements):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, flags, 0o644)
         except OSError as error:
-            raise OSError(f"the bank {self.path} cannot be opened: {error.strerror}") from error
+            raise OSError(f"the bank {self.path} cannot be opened ({error.strerror}): {advice(error)}") from error
         try:
             fcntl.flock(handle, lock)
             yield handle

@@ -36,11 +36,7 @@ def write_parquet(path: str | os.PathLike[str], records: Iterable[Record]) -> No
     parquet.write_table(
         arrow.Table.from_pylist([_row(record) for record in records], schema=_schema(arrow)), buffer, compression="zstd"
     )
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, buffer.getvalue())
-    except OSError as error:
-        raise OSError(f"{path} could not be written ({error.strerror}); an older file of this name is kept") from error
+    write_bytes(path, buffer.getvalue())
 
 
 def read_parquet(path: str | os.PathLike[str]) -> list[Record]:

@@ -87,21 +87,28 @@ def export(
     return pipeline.export(stages, Path(to), list(where), maximize, minimize, finetune, weights)
 
 
-def verify(bundle: str | Path, device: str = "local", task: Task | None = None, engine: str = "local") -> Verification:
+def verify(
+    bundle: str | Path,
+    device: str = "local",
+    task: Task | None = None,
+    engine: str = "local",
+    space: str | None = None,
+) -> Verification:
     """Check a bundle on a device, as `nas verify` does; failed checks are in the result.
 
-    A `task` that was given to `run` is given here too; `engine` is as in a configuration.
+    A `task` that was given to `run` is given here too; `engine` is as in a configuration. `space` names a search space of
+    your own, `package.module:function`: a bundle, which may come from anybody, has no other function called.
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
-        UsageError: when there is no bundle.
+        UsageError: when there is no bundle, or it is damaged.
     """
     from latency_predictors import Device
     from latency_predictors.devices import engines
     from nas.export.bundle import Bundle
     from nas.export.verification import verify as verify_bundle
 
-    return verify_bundle(Bundle(Path(bundle)), Device.load(device), task, engines.make(engine))
+    return verify_bundle(Bundle(Path(bundle), space), Device.load(device), task, engines.make(engine))
 
 
 def _loaded(config: RunConfig | str | Path, overrides: Sequence[str]) -> RunConfig:

@@ -96,10 +96,8 @@ class Calibrations:
         if settings.until_error is not None:
             self._keep(calibration)  # they are not lost when measuring on is interrupted
             calibration = self._measured_on(calibration, settings.until_error, settings.max_samples)
-        path = self.file(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        calibration.save(path)
-        self._keep(calibration)
+        self._keep(calibration)  # first: a calibration whose file is there is not measured again
+        calibration.save(self.file(target))
         self._say_stability(calibration)
         self._say_choice(calibration.comparison)
         self._say_errors(target, calibration.fits[LATENCY.name])

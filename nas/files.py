@@ -15,19 +15,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from latency_predictors import files
+from latency_predictors.files import write_bytes, write_text, writing
 from nas.errors import UsageError
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to disk, rename; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode())
+__all__ = [
+    "locked",
+    "read_checkpoint",
+    "read_json",
+    "read_tensors",
+    "write_bytes",
+    "write_checkpoint",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -35,8 +36,12 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "delete it to make it again") -> Any:
     """The JSON value in `path`.
+
+    Args:
+        path: of the file.
+        advice: what to do when it is damaged.
 
     Raises:
         UsageError: when the file is missing or damaged.
@@ -46,7 +51,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UsageError(f"{path} is missing") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error}; delete it to make it again") from error
+        raise UsageError(f"{path} cannot be read: {error}; {advice}") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -96,8 +101,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: when somebody else holds it and `wait` is false.
+        NotWritten: when the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -193,7 +193,7 @@ def export(
 def _export_chosen(stages: Stages) -> Bundle:
     wanted = stages.config.export
     chosen, limits = choose(stages, wanted.where, wanted.maximize, wanted.minimize)
-    bundle = Bundle(stages.run.bundle)
+    bundle = Bundle(stages.run.bundle, stages.config.space.name)
     if bundle.path.exists() and _is_intact(bundle, chosen, limits, wanted):
         return bundle
     return export(stages, stages.run.bundle, wanted.where, wanted.maximize, wanted.minimize)

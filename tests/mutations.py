@@ -59,7 +59,7 @@ def _places(document: Any) -> list[tuple[Any, Any]]:
     return [(document, key) for key, _ in items] + [place for _, value in items for place in _places(value)]
 
 
-def refused(read: Callable[[], object], error: type[Exception] = ValueError) -> str:
+def refused(read: Callable[[], object], error: type[Exception] | tuple[type[Exception], ...] = ValueError) -> str:
     """What the documented error says, or nothing when there was none; any other error goes on."""
     try:
         read()

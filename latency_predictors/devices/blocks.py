@@ -121,7 +121,6 @@ class BlockTimer:
     def _save(self) -> None:
         if self._file is None:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             self._file,
             {

@@ -15,7 +15,7 @@ from latency_predictors.devices import backend as backends
 from latency_predictors.devices.backend import Backend
 from latency_predictors.devices.ssh import Address, check_path
 from latency_predictors.devices.transports import LocalTransport, SshTransport, Transport, check_python
-from latency_predictors.files import write_text
+from latency_predictors.files import NotWritten, write_text
 from search_spaces.space import nearest
 
 #: The device that exists without a file: this machine, ONNX Runtime, one thread.
@@ -101,14 +101,17 @@ class Device:
         """Write the device's file, replacing an older one, and return its path.
 
         Raises:
+            OSError: when the file cannot be written; an older one is kept.
             ValueError: for the name `local`, which is built in.
         """
         if self.name == LOCAL:
             raise ValueError(f"device {LOCAL!r} is built in and has no file: give the device another name")
         path = devices_folder() / f"{self.name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {key: value for key, value in self.document().items() if key != "name"}
-        write_text(path, yaml.safe_dump(content, sort_keys=False))
+        try:
+            write_text(path, yaml.safe_dump(content, sort_keys=False))
+        except NotWritten as error:
+            raise OSError(f"{error}; NASMYTH_HOME names the folder of devices") from error
         return path
 
     @classmethod

@@ -113,8 +113,18 @@ def _interrupted(end: BaseException) -> bool:
 def _fail(error: Exception, code: int) -> None:
     if os.environ.get("NASMYTH_TRACEBACK"):
         raise error
-    _say(f"error: {error}")
+    _say(f"error: {_sentence(error)}")
     sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    """What it says; of what the system itself said, the file, the reason and what to do."""
+    from latency_predictors.files import ADVICE
+
+    if not isinstance(error, OSError) or not str(error).startswith("[Errno"):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return "; ".join([f"{place}{error.strerror}", *filter(None, [ADVICE.get(error.errno)])])
 
 
 def _say(text: str) -> None:

@@ -16,11 +16,12 @@ from safetensors.torch import save
 from torch import nn
 
 import search_spaces
+from latency_predictors.files import writing
 from nas.errors import CheckFailed, UsageError
-from nas.files import read_json, read_tensors, write_bytes, write_json
+from nas.export.manifest import FORMAT_VERSION, IMAGES, LANGUAGE, read_manifest
+from nas.files import read_tensors, write_bytes, write_json
 from search_spaces import Architecture, SearchSpace
 
-FORMAT_VERSION = 1
 MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
     "model.onnx",
     "architecture.json",
@@ -30,22 +31,6 @@ MODEL, ARCHITECTURE, WEIGHTS, MANIFEST, README = (
 )
 PREFILL_MODEL, DECODE_MODEL, GRAPH_WEIGHTS = "prefill.onnx", "decode.onnx", "weights.data"
 TOKENIZER, GENERATE = "tokenizer.json", "generate.py"
-IMAGES, LANGUAGE = "images", "language"
-
-_KEYS = frozenset(
-    [
-        "architecture",
-        "data_fingerprint",
-        "devices",
-        "files",
-        "limits",
-        "metrics",
-        "seed",
-        "space",
-        "task",
-        "weights_mb",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -55,12 +40,10 @@ class Layout:
     Attributes:
         models: files of which the exported network consists.
         others: further files.
-        keys: of the manifest.
     """
 
     models: tuple[str, ...]
     others: tuple[str, ...]
-    keys: frozenset[str]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -71,47 +54,50 @@ class Layout:
 #: By the kind that a manifest names; one that names none is of images.
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        IMAGES: Layout((MODEL,), (), frozenset(["classes", "input"])),
-        LANGUAGE: Layout(
-            (PREFILL_MODEL, DECODE_MODEL, GRAPH_WEIGHTS),
-            (TOKENIZER, GENERATE),
-            frozenset(["context", "end", "prompt", "sequence_length", "states", "vocabulary", "weights"]),
-        ),
+        IMAGES: Layout((MODEL,), ()),
+        LANGUAGE: Layout((PREFILL_MODEL, DECODE_MODEL, GRAPH_WEIGHTS), (TOKENIZER, GENERATE)),
     }
 )
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An exported network on disk.
+    """An exported network on disk, made by anybody.
 
     Attributes:
         path: the directory.
+        own_space: the one function outside of this package, `package.module:function`, that may be called when the
+            manifest says that it makes the search space.
     """
 
     path: Path
+    own_space: str | None = None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What is known of the network.
 
         Raises:
-            UsageError: when there is no bundle here, one of another version, or a manifest without a needed key.
+            UsageError: when there is no bundle here, or one of another version; or a key is missing or wrong.
         """
         if not (self.path / MANIFEST).exists():
             raise UsageError(f"{self.path} is not a bundle: it has no {MANIFEST}; 'nas export' makes one")
-        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
-        version = manifest.get("version") if isinstance(manifest, dict) else None
-        if version != FORMAT_VERSION:
-            raise UsageError(f"{self.path} is a bundle of version {version!r}, this release reads {FORMAT_VERSION}")
-        if manifest.get("kind", IMAGES) not in LAYOUTS:
-            raise UsageError(
-                f"{self.path} is a bundle of kind {manifest['kind']!r}, this release knows {', '.join(LAYOUTS)}"
-            )
-        missing = sorted((_KEYS | LAYOUTS[manifest.get("kind", IMAGES)].keys) - manifest.keys())
-        if missing:
-            raise UsageError(f"{self.path / MANIFEST} has no key {missing[0]!r}; export the network again")
-        return manifest
+        return read_manifest(self.path / MANIFEST)
+
+    def wrong(self, key: str, reason: object) -> UsageError:
+        """The error that a key of the manifest does not go with the rest of the bundle."""
+        return UsageError(f"{self.path / MANIFEST} has a wrong {key!r}: {reason}; export the network again")
+
+    def metric(self, name: str) -> float:
+        """What the study found of a metric.
+
+        Raises:
+            UsageError: when the manifest does not say.
+        """
+        metrics: Mapping[str, float] = self.manifest["metrics"]
+        if name not in metrics:
+            raise UsageError(f"{self.path / MANIFEST} has no key 'metrics.{name}'; export the network again")
+        return metrics[name]
 
     @property
     def kind(self) -> str:
@@ -154,22 +140,50 @@ class Bundle:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The space of the architecture."""
+        """The space of the architecture.
+
+        Raises:
+            UsageError: when it cannot be made, or a function outside of this package makes it that is not `own_space`.
+        """
         space = self.manifest["space"]
-        return search_spaces.get(space["name"], **space["options"])
+        if space["name"] not in (*search_spaces.names(), self.own_space):
+            raise UsageError(
+                f"{self.path / MANIFEST} names {space['name']!r} as the search space, which is not part of Nasmyth; "
+                "when it is yours, say so: 'nas verify --space' takes its name"
+            )
+        try:
+            return search_spaces.get(space["name"], **space["options"])
+        except Exception as error:  # options may be anything
+            raise self.wrong("space", error) from error
 
     @cached_property
     def architecture(self) -> Architecture:
-        """What was exported."""
-        return Architecture.from_json((self.path / ARCHITECTURE).read_text())
+        """What was exported.
+
+        Raises:
+            UsageError: when it cannot be read, or is another one than the manifest names.
+        """
+        file = self.path / ARCHITECTURE
+        try:
+            found = Architecture.from_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {error}; export the network again") from error
+        if found.key != self.manifest["architecture"]:
+            raise self.wrong("architecture", f"{file} holds {found.key}")
+        return found
 
     def network(self) -> nn.Module:
         """The torch network with its weights, in evaluation mode.
 
         Raises:
             CheckFailed: when the weights belong to another architecture.
+            UsageError: when the architecture is not one of the space.
         """
-        network = self.space.build(self.architecture)
+        space, architecture = self.space, self.architecture
+        try:
+            network = space.build(architecture)
+        except Exception as error:  # the space may have been made with anything
+            raise self.wrong("space", f"{ARCHITECTURE} is no network of it: {error}") from error
         try:
             network.load_state_dict(read_tensors(self.path / WEIGHTS))
         except RuntimeError as error:
@@ -196,6 +210,7 @@ def write_files(
         manifest: what is known, without version and hashes.
 
     Raises:
+        NotWritten: when that is not possible; an older bundle is kept.
         UsageError: when `path` holds something else than a bundle.
     """
     check_target(path)
@@ -208,12 +223,16 @@ def write_files(
         WEIGHTS: save(weights),
         README: readme.encode(),
     }
-    for name, content in contents.items():
-        write_bytes(temporary / name, content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    write_json(temporary / MANIFEST, {"version": FORMAT_VERSION, **manifest, "files": hashes})
-    _replace_directory(temporary, path)
-    return Bundle(path)
+    try:
+        with writing(path):
+            for name, content in contents.items():
+                write_bytes(temporary / name, content)
+            write_json(temporary / MANIFEST, {"version": FORMAT_VERSION, **manifest, "files": hashes})
+            _replace_directory(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # there still when something went wrong
+    return Bundle(path, manifest["space"]["name"])
 
 
 def check_target(path: Path) -> None:

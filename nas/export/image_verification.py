@@ -33,8 +33,15 @@ class ImageVerifier(Verifier):
         """As for `Verifier.model`."""
         return self.bundle.model
 
+    def _check_input(self) -> None:
+        said = self.bundle.manifest["input"]
+        (true,) = self.bundle.space.input_shapes(self.bundle.architecture).items()
+        if (said["name"], tuple(said["shape"])) != true:
+            raise self.bundle.wrong("input", f"the network takes {true[0]} of the shape {list(true[1])}")
+
     def _parity(self, session: DeviceSession) -> Iterator[Check]:
         network = self.bundle.network()
+        self._check_input()
         generator = torch.Generator().manual_seed(self.seed)
         worst, tolerance = 0.0, self.device.make_backend().tolerance
         for batch in BATCH_SIZES:
@@ -62,8 +69,7 @@ class ImageVerifier(Verifier):
             yield task
             return
         assert isinstance(task, ImageClassification)
-        manifest = self.bundle.manifest
-        expected = manifest["metrics"]["accuracy"]
+        expected = self.bundle.metric("accuracy")
         found = self._share_correct(session, task, "validation")
         # Sums in another order may turn single images that two classes tie for.
         allowed = 1.5 / len(task.validation)

@@ -10,10 +10,11 @@ from typing import Any
 
 from nas.config import ExportConfig
 from nas.errors import UsageError
-from nas.export.bundle import LANGUAGE, Bundle
+from nas.export.bundle import Bundle
 from nas.export.facts import Exported, facts
 from nas.export.image_bundle import write_bundle
 from nas.export.language_bundle import write_language_bundle
+from nas.export.manifest import LANGUAGE
 from nas.export.onnx_model import to_onnx
 from nas.export.phase_graphs import PhaseGraphs, phases_of
 from nas.export.weights import FLOAT32, quantized

@@ -49,6 +49,7 @@ class LanguageVerifier(Verifier):
     def outputs(self) -> Iterator[Check]:
         """As for `Verifier.outputs`."""
         self.measured["parity"] = 0.0
+        self._check_graphs()
         if self._weights == FLOAT32:
             longest = self._longest_prompt
             for batch, tokens in ((1, min(5, longest)), (3, longest)):
@@ -64,6 +65,16 @@ class LanguageVerifier(Verifier):
     def model(self, phase: str) -> bytes:
         """As for `Verifier.model`."""
         return self._fixed(graph_of(phase), self._graphs.sizes(phase))
+
+    def _check_graphs(self) -> None:
+        """Whether the manifest says of the network what it is."""
+        said, graphs = self.bundle.manifest, self._graphs
+        true = {"prompt": graphs.longest_prompt, "context": graphs.capacity, "states": list(graphs.states)}
+        for key, value in true.items():
+            if said[key] != value:
+                raise self.bundle.wrong(key, f"that of the network is {value}")
+        if not said["end"] < said["vocabulary"] <= graphs.vocabulary:
+            raise self.bundle.wrong("vocabulary", f"the network knows {graphs.vocabulary} tokens")
 
     @property
     def _weights(self) -> str:
@@ -182,7 +193,7 @@ class LanguageVerifier(Verifier):
         """By torch on all validation sequences as in the study, and on some of them by the exported graphs too."""
         network, said, weights = self.bundle.network(), metric.replace("_", " "), self._weights
         batches = list(task.evaluation_batches(metric, "validation", BATCH_SIZE))
-        expected, found = self.bundle.manifest["metrics"][metric], figure(task, metric, batches, network)
+        expected, found = self.bundle.metric(metric), figure(task, metric, batches, network)
         test = task.evaluation_batches(metric, "test", BATCH_SIZE)
         self.measured |= {metric: found, f"test_{metric}": figure(task, metric, test, network)}
         yield _equal(

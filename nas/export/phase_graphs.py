@@ -107,6 +107,11 @@ class PhaseGraphs:
         """Most tokens of a sequence for whose state there is room; `None` for any number."""
         return self._smallest("capacity")
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the network tells apart."""
+        return next(iter(self._variants[PREFILL].values())).indices
+
     def _smallest(self, name: str) -> int | None:
         """Of an attribute of mixers, without the tokens that the network puts before every sequence."""
         _, second, *_ = self._variants[PREFILL].values()

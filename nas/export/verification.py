@@ -7,10 +7,11 @@ from types import MappingProxyType
 
 from latency_predictors import Device
 from latency_predictors.devices.engines import Engine
-from nas.export.bundle import IMAGES, LANGUAGE, Bundle
+from nas.export.bundle import Bundle
 from nas.export.check import Check, Verification
 from nas.export.image_verification import ImageVerifier
 from nas.export.language_verification import LanguageVerifier
+from nas.export.manifest import IMAGES, LANGUAGE
 from nas.export.verifier import Verifier
 from nas.tasks import Task
 
@@ -24,5 +25,6 @@ def verify(bundle: Bundle, device: Device, task: Task | None = None, engine: Eng
 
     Raises:
         CheckFailed: when a file of the bundle was changed.
+        UsageError: when the bundle is damaged in another way.
     """
     return _VERIFIERS[bundle.kind](bundle, device, task, engine=engine).run()

@@ -127,7 +127,10 @@ class Verifier(ABC):
 
     def _reference_graph(self, values: dict[str, Any], phase: str) -> bytes:
         architecture = Architecture(self.bundle.space.name, tuple(values.items()))
-        return timing_graph(self.bundle.space.workload(architecture, phase))
+        try:
+            return timing_graph(self.bundle.space.workload(architecture, phase))
+        except Exception as error:  # a value of the space may be anything
+            raise self.bundle.wrong(f"devices.{self.device.name}", f"a reference is no network: {error}") from error
 
     def _quantities(self) -> Iterator[Check]:
         """Measure again what was calibrated or is limited on this device; a check only where that cannot be done."""
@@ -181,7 +184,7 @@ class Verifier(ABC):
             return self.measured.get(name) if device == self.device.name else None
         if name in self.found_anew:
             return self.measured.get(name)
-        return float(self.bundle.manifest["metrics"][limit.metric])
+        return self.bundle.metric(limit.metric)
 
     def _size(self) -> Check:
         found, expected = self.measured["size_mb"], self.bundle.manifest["weights_mb"]

@@ -14,6 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 
+from latency_predictors.files import writing
 from nas.errors import UsageError
 from nas.files import locked
 from nas.search.store import Lease, StudyStore, new_worker
@@ -27,7 +28,7 @@ class JournalFile(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self._lock), open(self._file_path, "ab") as file:
+        with get_lock_file(self._lock), writing(self._file_path), open(self._file_path, "ab") as file:
             file.write(lines.encode())
 
 
@@ -131,11 +132,12 @@ class JournalStore(StudyStore):
 
     def open(self) -> JournalStorage:
         """Optuna's storage, mended when a killed writer left half a line."""
-        self.journal.parent.mkdir(parents=True, exist_ok=True)
         lock = KernelLock(self.journal)
-        backend = JournalFile(str(self.journal), lock_obj=lock)
-        lock.acquire()
-        lock.release()
+        with writing(self.journal):
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            backend = JournalFile(str(self.journal), lock_obj=lock)
+            lock.acquire()
+            lock.release()
         try:
             return JournalStorage(backend)
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latency_predictors.files import writing
 from nas.training.log import EpochLog
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class TensorBoard:
 
     def __call__(self, logs: Sequence[EpochLog]) -> None:
         """Write the epochs that were not written yet."""
+        with writing(self.folder):
+            self._write(logs)
+
+    def _write(self, logs: Sequence[EpochLog]) -> None:
         if self._writer is None:
             self._writer = self._new_writer()
             self._started = time.time() - logs[-1].seconds
