@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Tokens of a chunk; with a decay for each key dimension, and of the blocks that it is divided into.
+#: Tokens of a chunk; with a decay for each key dimension; and then, in training, of the blocks that a chunk is divided into.
 CHUNK, CHUNK_PER_KEY, BLOCK = 32, 16, 4
 
 #: How often `linear_attention_of_prompt` doubles the number of chunks that it has put together, for rules with a rate.
@@ -57,7 +57,7 @@ def linear_attention(
         decay: logarithm of the factors of the state, 0 or less.
         beta: rate of the delta rule.
     """
-    return _in_chunks(q, k, v, state, decay, beta, _Form(_solve, _one_after_the_other))
+    return _in_chunks(q, k, v, state, decay, beta, _Form(_FadingPerKeyInBlocks, _solve, _one_after_the_other))
 
 
 def linear_attention_of_prompt(
@@ -69,7 +69,7 @@ def linear_attention_of_prompt(
         ValueError: when there is a rate and the prompt is longer than `LONGEST_PROMPT` (half of it with a decay for each
             key dimension). An exported model does not check it.
     """
-    return _in_chunks(q, k, v, None, decay, beta, _Form(_solve_by_products, _by_doubling))
+    return _in_chunks(q, k, v, None, decay, beta, _Form(_FadingPerKey, _solve_by_products, _by_doubling))
 
 
 def linear_attention_step(
@@ -102,13 +102,15 @@ class _Chunks(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """What differs between training and export, for rules with a rate.
+    """What differs between training and export.
 
     Attributes:
-        solve: x of `(1 + lower) x = right`, of strictly lower triangles and right sides.
-        link: states at the start of all chunks, shape (n, heads, chunks, K, V), and after the last one.
+        per_key: how a state fades that has a decay for each key dimension.
+        solve: for rules with a rate, x of `(1 + lower) x = right`, of strictly lower triangles and right sides.
+        link: for rules with a rate, states at the start of all chunks, shape (n, heads, chunks, K, V), and after the last one.
     """
 
+    per_key: type[_FadingPerKey]
     solve: Callable[[Tensor, Tensor], Tensor]
     link: Callable[[_Chunks, Tensor], Attended]
 
@@ -123,7 +125,7 @@ def _in_chunks(
     form: _Form,
 ) -> Attended:
     tokens = q.shape[2]
-    fading = _fading(decay, q)
+    fading = _fading(decay, q, form.per_key)
     q, k, v = (_split(x, fading.size) for x in (q, k, v))
     if state is None:
         heads = max(x.shape[1] for x in (q, k, v, fading.log))
@@ -235,11 +237,28 @@ class _FadingPerKey(_Fading):
         self.log = _split(_wide(decay), self.size).cumsum(3)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        between = torch.exp(self.log.unsqueeze(-2) - self.log.unsqueeze(-3) + self._never().triu(1).unsqueeze(-1))
+        return ((k.unsqueeze(-3) * between) @ q.unsqueeze(-1)).squeeze(-1)
+
+    def _never(self) -> Tensor:
+        """Logarithms of the factor 0, one for each pair of tokens of a chunk."""
+        return torch.full((self.size, self.size), -torch.inf, dtype=self.log.dtype, device=self.log.device)
+
+    def sums(self, added: Tensor) -> Tensor:
+        log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)
+        between = _factors(log.unsqueeze(-1) - log.unsqueeze(-2))
+        return _wide(between @ added.transpose(2, 3)).transpose(2, 3)
+
+
+class _FadingPerKeyInBlocks(_FadingPerKey):
+    """The same with half as many exponentials and more operators, which would make exported graphs larger."""
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """As of `_Fading`. Queries of a block, faded from its start, read keys of earlier blocks, faded to there, by a product
         of matrices in which no factor is above 1; keys of their own block have a factor for each pair."""
         log, queries, keys = (_blocks(x) for x in (self.log, q, k))
         start = torch.cat([torch.zeros_like(log[..., :1, :1, :]), log[..., :-1, -1:, :]], dim=3)
-        never = torch.full((self.size, self.size), -torch.inf, dtype=log.dtype, device=log.device)
+        never = self._never()
         faded = k.unsqueeze(3) * torch.exp(start - self.log.unsqueeze(3) + never.triu()[::BLOCK].unsqueeze(-1))
         earlier = (queries * torch.exp(log - start)) @ faded.transpose(-1, -2)
         later = never.triu(1)[:BLOCK, :BLOCK].unsqueeze(-1)
@@ -248,16 +267,11 @@ class _FadingPerKey(_Fading):
         places = torch.eye(log.shape[3], dtype=own.dtype, device=own.device).unsqueeze(-1).unsqueeze(1)
         return (earlier + (own.unsqueeze(-2) * places).flatten(-2)).flatten(3, 4)
 
-    def sums(self, added: Tensor) -> Tensor:
-        log = F.pad(self.log[:, :, :, -1], (0, 0, 1, 0)).cumsum(2).transpose(2, 3)
-        between = _factors(log.unsqueeze(-1) - log.unsqueeze(-2))
-        return _wide(between @ added.transpose(2, 3)).transpose(2, 3)
 
-
-def _fading(decay: Tensor | None, like: Tensor) -> _Fading:
+def _fading(decay: Tensor | None, like: Tensor, per_key: type[_FadingPerKey]) -> _Fading:
     if decay is None:
         return _Unfading(torch.zeros(1, 1, like.shape[2], 1, dtype=like.dtype, device=like.device))
-    return _Fading(decay) if decay.shape[-1] == 1 else _FadingPerKey(decay)
+    return _Fading(decay) if decay.shape[-1] == 1 else per_key(decay)
 
 
 def _factors(differences: Tensor) -> Tensor:
