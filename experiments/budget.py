@@ -79,7 +79,7 @@ def train_for(
     strategy = _strategy(config, first)
     last: dict[str, Tensor] = {}
 
-    def keep(step: int, total: int) -> None:
+    def keep(step: int, total: int, text: str = "", /) -> None:
         if step == total:
             last.update(deepcopy(supernet.state_dict()))
 
@@ -123,7 +123,7 @@ def step_seconds(
     short = config.model_copy(update={"epochs": (_PROBE + 2) / steps, "checkpoint_seconds": 1e9})
     marks: list[float] = []
     trainer = Trainer(deepcopy(network), task, strategy, short, 0, NOWHERE)
-    trainer.run(lambda step, total: marks.append(time.process_time()))
+    trainer.run(lambda *_: marks.append(time.process_time()))
     return (marks[-1] - marks[1]) / (len(marks) - 2)
 
 

@@ -25,6 +25,7 @@ from nas.pipeline import existing_stages
 from nas.search.evaluation import Evaluator
 from nas.stages import load_task
 from nas.tasks import ImageClassification
+from nas.tasks.task import Split
 from nas.training.recalibration import recalibrate
 from search_spaces import Architecture, SearchSpace
 
@@ -97,10 +98,10 @@ def run(
 def inherit(run: Path, networks: list[Architecture], chosen: list[int]) -> dict[int, dict[str, float]]:
     """Accuracies with the weights of a finished run."""
     evaluator = existing_stages(run).evaluator
-    found = {}
+    splits: tuple[Split, ...] = ("validation", "test")
+    found: dict[int, dict[str, float]] = {}
     for index in chosen:
         network = evaluator.network(networks[index])
-        splits = ("validation", "test")
         found[index] = {split: evaluator.accuracy(network, networks[index], split) for split in splits}
     return found
 

@@ -77,7 +77,7 @@ def nas_bench_201(path: Path) -> Benchmark:
     assert len(codes) == space.size == len(np.unique(codes, axis=0))
 
     def latency_ms(some: Codes) -> Values:
-        return latency[_ranks(some)]
+        return np.asarray(latency[_ranks(some)])
 
     drawn = space.random_codes(LATENCIES, np.random.default_rng(0))
     cost = fitted_scores(space, drawn, latency_ms(drawn), choice_places(space))
