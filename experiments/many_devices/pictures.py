@@ -23,7 +23,8 @@ def write_pictures(found: Evidence, path: Path) -> None:
         }
         if curves:
             figure = comparison_figure(curves, f"measured latency on {device}, ms", "test accuracy, %")
-            parts.append(f"<h2>{escape(device)}</h2>{figure.to_html(full_html=False, include_plotlyjs=False)}")
+            page = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
+            parts.append(f"<h2>{escape(device)}</h2>{page}")
     head = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>Many devices</title><script>{get_plotlyjs()}</script>'
     write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
 
