@@ -1,4 +1,4 @@
-"""Commands in processes that may do less: forked, because the imports alone take seconds in a new one."""
+"""Commands in processes that may do less: new ones, since a forked one would have what threads of other tests hold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unrestricted() -> None:
 
 def nas(folder: Path, arguments: Sequence[str | Path], restrict: Callable[[], None] = unrestricted) -> tuple[int, str]:
     """Exit code and standard error of `nas` in a folder, which then has the file `stderr`."""
-    process = multiprocessing.get_context("fork").Process(target=partial(_main, folder, arguments, restrict))
+    process = multiprocessing.get_context("spawn").Process(target=partial(_main, folder, arguments, restrict))
     process.start()
     process.join(300)
     if process.exitcode == 77:
