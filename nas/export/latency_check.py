@@ -44,9 +44,12 @@ class Timing:
         return bool(low * (1 - LATENCY_TOLERANCE) <= self.measurement.latency_ms <= high * (1 + LATENCY_TOLERANCE))
 
     def undisturbed(self, limits: Sequence[Limit]) -> bool:
-        """Whether the latency is as predicted, and the machine as fast as for the calibration where it misses one of `limits`."""
-        missed = any(limit.violation(self.measurement.latency_ms) > 0 for limit in limits)
-        return self.within() and not (missed and self.predicted and self.drift > 1)
+        """Whether the latency is as predicted, and misses none of `limits` that it would keep at the speed of the calibration."""
+        return self.within() and not (self.predicted and any(map(self._missed_by_drift, limits)))
+
+    def _missed_by_drift(self, limit: Limit) -> bool:
+        found = self.measurement.latency_ms
+        return limit.violation(found) > 0 >= limit.violation(found / self.drift)
 
     def check(self, name: str, sessions: int) -> Check:
         """For the table of `nas verify`; `sessions` says how often all was measured."""

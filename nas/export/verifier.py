@@ -23,7 +23,7 @@ from search_spaces.space import nearest
 
 SIZE_TOLERANCE, GRAPH_MB = 0.2, 0.5
 MEASURING_SECONDS = 30.0
-#: How often a latency is measured before it is believed that it is not as predicted, or misses a limit on a slow machine.
+#: How often a latency is measured before it is believed that it is not as predicted, or the machine too slow for a limit.
 SESSIONS = 3
 
 
@@ -113,7 +113,7 @@ class Verifier(ABC):
 
     def _timing(self, models: list[bytes], predicted: Mapping[str, Any], limits: Sequence[Limit]) -> tuple[Timing, int]:
         """Measured once, and again when what disturbed the machine may have passed: when the latency is not what was predicted,
-        or misses a limit while the machine is slower than it was when the limit was set."""
+        or misses a limit that it would keep on a machine as fast as at the calibration."""
         sessions = 0
         while True:
             sessions += 1

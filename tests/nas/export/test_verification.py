@@ -181,6 +181,15 @@ def test_a_limit_missed_on_a_slower_machine_is_measured_again(
     assert checks["latency on local as predicted"].passed
 
 
+def test_a_limit_missed_at_any_speed_is_measured_once(bundle: Bundle, device: Device) -> None:
+    limit = bundle.manifest["devices"]["local"]["mean_ms"] / 2
+    limited = edited(bundle, lambda data: data.update(limits=[f"latency_ms.local <= {limit}"]))
+    engine = Disturbed(3, others=3)
+    checks = {check.name: check for check in verify(limited, device, engine=engine).checks}
+    assert (checks["limit on latency_ms.local"].passed, engine.measured) == (False, 1)
+    assert checks["latency on local as predicted"].passed
+
+
 def test_latency_is_that_of_the_engine(bundle: Bundle, device: Device) -> None:
     here, elsewhere = verify(bundle, device).measured, verify(bundle, device, engine=Elsewhere()).measured
     for figure in ("latency_ms", "drift"):
