@@ -235,6 +235,12 @@ def write_files(
     return Bundle(path, manifest["space"]["name"])
 
 
+def verification(manifest: Mapping[str, Any]) -> str:
+    """The command that verifies a bundle, in its directory."""
+    name = manifest["space"]["name"]
+    return "nas verify ." if name in search_spaces.names() else f"nas verify . --space {name}"
+
+
 def check_target(path: Path) -> None:
     """Make sure that a bundle may be written to `path`.
 

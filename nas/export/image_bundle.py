@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.export.bundle import MODEL, Bundle, history, write_files
+from nas.export.bundle import MODEL, Bundle, history, verification, write_files
 from search_spaces import Architecture
 
 _USAGE = """# {title}
@@ -27,7 +27,7 @@ logits = session.run(None, {{"{name}": ((images / 255 - {mean}) / {std}).astype(
 {classes}.
 
 `manifest.json` tells where the network comes from, what was predicted of it and the hashes of all files;
-`nas verify .` checks the network on this machine.
+`{verification}` checks the network on this machine.
 """
 
 
@@ -54,6 +54,7 @@ def _readme(title: str, manifest: Mapping[str, Any]) -> str:
     return _USAGE.format(
         title=title,
         history=history(manifest.get("finetuned")),
+        verification=verification(manifest),
         name=manifest["input"]["name"],
         channels=shape[1],
         height=shape[2],

@@ -17,6 +17,7 @@ from nas.export.bundle import (
     TOKENIZER,
     Bundle,
     history,
+    verification,
     write_files,
 )
 from nas.export.shared_weights import share_weights
@@ -49,7 +50,7 @@ inputs of `decode.onnx` of the same names without it. A text begins with the tok
 `weights.data`.
 
 `manifest.json` tells where the network comes from, what was predicted of it and the hashes of all files;
-`nas verify .` checks the network on this machine.
+`{verification}` checks the network on this machine.
 """
 
 
@@ -91,5 +92,6 @@ def _readme(title: str, manifest: Mapping[str, Any]) -> str:
         title=title,
         limit=limit,
         history=history(manifest.get("finetuned")),
+        verification=verification(manifest),
         **{name: manifest[name] for name in names},
     )

@@ -131,13 +131,14 @@ class JournalStore(StudyStore):
         return str(self.journal)
 
     def open(self) -> JournalStorage:
-        """Optuna's storage, mended when a killed writer left half a line."""
+        """Optuna's storage, mended when a killed writer left half a line; that of another user can be read only."""
         lock = KernelLock(self.journal)
         with writing(self.journal):
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             backend = JournalFile(str(self.journal), lock_obj=lock)
-            lock.acquire()
-            lock.release()
+            if os.access(self.journal.parent, os.W_OK):
+                lock.acquire()
+                lock.release()
         try:
             return JournalStorage(backend)
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:

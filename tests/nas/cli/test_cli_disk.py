@@ -139,3 +139,21 @@ def test_a_home_where_nothing_can_be_written(closed: Path, tmp_path: Path, monke
     monkeypatch.setenv("NASMYTH_HOME", str(closed / "home"))
     found = nas(tmp_path, ["device", "add", "phone"], permissions_apply)
     assert_told(found, str(closed / "home"), "(Permission denied)", "NASMYTH_HOME names the folder of devices")
+
+
+def test_the_front_of_a_run_that_may_only_be_read(copied: Path, tmp_path: Path) -> None:
+    """As of a colleague's, even when a killed worker left half a line in its study."""
+    assert nas(tmp_path, ["front", copied])[0] == 0
+    expected = (tmp_path / "stdout").read_text()
+    with (copied / "study.journal").open("a") as file:
+        file.write('{"op_code": 6, "wor')
+    paths = [copied, *copied.rglob("*")]
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert nas(tmp_path, ["front", copied], permissions_apply) == (0, "")
+    finally:
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+    assert (tmp_path / "stdout").read_text() == expected

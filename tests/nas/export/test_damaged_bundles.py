@@ -15,7 +15,7 @@ from mutations import damaged, refused
 
 import nas
 from nas.errors import CheckFailed, UsageError
-from nas.export.bundle import Bundle
+from nas.export.bundle import Bundle, verification
 from nas.export.manifest import read_manifest
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -162,3 +162,9 @@ def test_a_space_of_ones_own_is_named(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="when it is yours, say so: 'nas verify --space' takes its name"):
         _ = renamed.space
     assert Bundle(bundle.path, name).space.size > 1
+    assert verification(renamed.manifest) == f"nas verify . --space {name}"
+
+
+def test_the_readme_says_how_to_verify(bundle: Bundle) -> None:
+    assert verification(bundle.manifest) == "nas verify ."
+    assert "\n`nas verify .` checks the network" in (bundle.path / "README.md").read_text()
