@@ -46,12 +46,14 @@ def check_search(stages: Stages) -> None:
 
 
 def _check_evaluation(stages: Stages) -> None:
-    """Refuse what is for the accuracy of images alone, where something else is evaluated."""
+    """Refuse what is for the accuracy of images alone, where something else is evaluated, and what cannot be sent."""
+    if stages.config.engine == "ray" and stages.task_given:
+        from nas.search.sending import check_sendable  # what other engines do without
+
+        check_sendable(type(stages.task))
     names = [metric.name for metric in stages.evaluated]
     if names == [ACCURACY.name]:
         return
-    if stages.config.engine == "ray":
-        raise UsageError("engine: ray evaluates networks on images only; set engine to local for this task")
     if stages.config.search.stopping_risk is not None:
         raise UsageError(
             f"search.stopping_risk ends evaluations early by which images are classified correctly; this task evaluates "

@@ -77,7 +77,7 @@ class Stages:
         keep_freed_memory()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self._task_given = task is not None
+        self.task_given = task is not None
         if task is not None:
             self.task = self._fitting(task)
 
@@ -160,7 +160,7 @@ class Stages:
     @cached_property
     def evaluated(self) -> list[Metric]:
         """What is known of a candidate by evaluation alone; no data is read for it."""
-        found = self.task.metrics if self._task_given else task_metrics(self.config.task)
+        found = self.task.metrics if self.task_given else task_metrics(self.config.task)
         return [Metric(metric.name, metric.direction, metric.unit) for metric in found]
 
     @cached_property
@@ -348,7 +348,7 @@ class Stages:
             learning_rate_factors(supernet, training)
         if training.pretrained is not None:
             load_pretrained(self.space.build_supernet(), training.pretrained)
-        if self._task_given and training.processes > 1:
+        if self.task_given and training.processes > 1:
             raise UsageError(
                 f"training.processes is {training.processes}, but data that was given from Python cannot be sent "
                 "to other processes; set it to 1, or name the data in the configuration"

@@ -15,7 +15,7 @@ from nas.config import AnyTaskConfig, TaskConfig
 from nas.errors import UsageError
 from nas.task_config import LanguageTaskConfig, load_language_task
 from nas.tasks import Augmentation, ImageClassification, Mixing, Task, TaskMetric
-from nas.tasks.language_modelling import BITS_PER_BYTE, RECALL
+from nas.tasks.language_scores import BITS_PER_BYTE, RECALL
 
 
 def load_task(config: AnyTaskConfig, seed: int) -> ImageClassification:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nas.search.evaluators import NetworkEvaluator
-from nas.tasks import Split, Task
+from nas.tasks import Split
+from nas.tasks.task import Batches, Scores, TaskMetric
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
@@ -16,7 +18,24 @@ from search_spaces.supernet import Supernet
 BATCH_SIZE = 16
 
 
-class SequenceEvaluator(NetworkEvaluator[Task]):
+class Judge(Protocol):
+    """The part of a task that evaluations need; `nas.tasks.Task` says what each attribute is."""
+
+    @property
+    def metrics(self) -> tuple[TaskMetric, ...]:
+        """What `score` knows."""
+
+    def evaluation_batches(self, metric: str, split: Split, batch_size: int) -> Batches:
+        """The samples on which a metric is taken."""
+
+    def recalibration_batches(self, images: int, batch_size: int, seed: int) -> Batches:
+        """Training samples, the same ones on every call with the same seed."""
+
+    def score(self, metric: str, logits: Tensor, target: Tensor) -> Scores:
+        """What each sample of a batch adds to the metric."""
+
+
+class SequenceEvaluator(NetworkEvaluator[Judge]):
     """Evaluates every metric of a task on its own samples, which are made once and kept.
 
     Args:
@@ -30,7 +49,7 @@ class SequenceEvaluator(NetworkEvaluator[Task]):
     def __init__(
         self,
         supernet: Supernet,
-        task: Task,
+        task: Judge,
         recalibration_samples: int = 500,
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
@@ -50,11 +69,12 @@ class SequenceEvaluator(NetworkEvaluator[Task]):
         if network.training:
             raise ValueError("a network is judged in evaluation mode; call eval() on it first")
         return {
-            metric.name: figure(self.task, metric.name, self._batches(metric.name, split), network)
+            metric.name: figure(self.task, metric.name, self.batches(metric.name, split), network)
             for metric in self.task.metrics
         }
 
-    def _batches(self, metric: str, split: Split) -> list[tuple[Tensor, Tensor]]:
+    def batches(self, metric: str, split: Split = "validation") -> list[tuple[Tensor, Tensor]]:
+        """What a metric is taken on, made once."""
         if (metric, split) not in self._kept:
             self._kept[metric, split] = list(self.task.evaluation_batches(metric, split, self.batch_size))
         return self._kept[metric, split]
@@ -62,7 +82,7 @@ class SequenceEvaluator(NetworkEvaluator[Task]):
 
 @torch.inference_mode()
 def figure(
-    task: Task, metric: str, batches: Iterable[tuple[Tensor, Tensor]], logits: Callable[[Tensor], Tensor]
+    task: Judge, metric: str, batches: Iterable[tuple[Tensor, Tensor]], logits: Callable[[Tensor], Tensor]
 ) -> float:
     """A metric of a network on some of its samples.
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.tasks.language_scores import BITS_PER_BYTE, RECALL, scores
 from nas.tasks.recall import SHORTEST, SPANS, Recall
-from nas.tasks.task import Batches, DataError, Scores, Split, Task, TaskMetric
+from nas.tasks.task import Batches, DataError, Scores, Split, Task
 from nas.tasks.text_data import TextData
 from nas.tasks.text_sources import load_text
 from nas.tasks.token_files import TokenFiles
@@ -28,8 +29,6 @@ RECALL_SHARE = 0.25
 RECALL_SEQUENCES = 256
 RECALL_SPAN = SPANS[-1]
 
-BITS_PER_BYTE = TaskMetric("bits_per_byte", "minimize", "bits")
-RECALL = TaskMetric("recall", "maximize")
 _RECALL_SEEDS = (7_000_000_001, 7_000_000_002, 7_000_000_003)
 
 
@@ -120,7 +119,11 @@ class LanguageModelling(Task):
                 f"{sequence_length}; set a smaller sequence_length or give more text"
             )
         self.metrics = (BITS_PER_BYTE, RECALL) if recall_sequences else (BITS_PER_BYTE,)
-        self._byte_counts = torch.from_numpy(self.tokenizer.byte_counts)
+
+    @property
+    def byte_counts(self) -> Tensor:
+        """Bytes of each token of the vocabulary."""
+        return torch.from_numpy(self.tokenizer.byte_counts)
 
     @classmethod
     def load(
@@ -229,13 +232,7 @@ class LanguageModelling(Task):
     def score(self, metric: str, logits: Tensor, target: Tensor) -> Scores:
         """Bits and bytes of each sequence, or right and all answers; of logits (n, t, vocabulary) and targets (n, t)."""
         self.check_metric(metric)
-        judged = target != NOT_JUDGED
-        if metric == RECALL.name:
-            right = (logits.argmax(2) == target) & judged
-            return Scores(right.sum(1).double(), judged.sum(1).double())
-        nats = F.cross_entropy(logits.float().transpose(1, 2), target, ignore_index=NOT_JUDGED, reduction="none")
-        counts = self._byte_counts.to(target.device)[target.clamp(min=0)] * judged
-        return Scores(nats.double().sum(1) / math.log(2), counts.sum(1).double())
+        return scores(metric, logits, target, self.byte_counts)
 
     @property
     def _train(self) -> TokenSequences:
