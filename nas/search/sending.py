@@ -19,11 +19,9 @@ from nas.errors import UsageError
 from nas.memory import keep_freed_memory
 from nas.search import sent_images, sent_sequences
 from nas.search.engines import Evaluate
-from nas.search.evaluation import Evaluator
 from nas.search.evaluators import NetworkEvaluator
 from nas.search.fidelity import Race
 from nas.search.ray_evaluation import RayEvaluation, Recipe
-from nas.search.sequence_evaluation import SequenceEvaluator
 from nas.tasks import ImageClassification, Task
 from nas.tasks.language_modelling import LanguageModelling
 from search_spaces.supernet import Supernet
@@ -43,10 +41,10 @@ class Sender:
     judge: Callable[..., NetworkEvaluator[Any]]
 
 
-_SENDERS: Mapping[type[Task], tuple[type[NetworkEvaluator[Any]], Sender]] = MappingProxyType(
+_SENDERS: Mapping[type[Task], Sender] = MappingProxyType(
     {
-        ImageClassification: (Evaluator, Sender(sent_images.parts, sent_images.judge)),
-        LanguageModelling: (SequenceEvaluator, Sender(sent_sequences.parts, sent_sequences.judge)),
+        ImageClassification: Sender(sent_images.parts, sent_images.judge),
+        LanguageModelling: Sender(sent_sequences.parts, sent_sequences.judge),
     }
 )
 
@@ -80,7 +78,7 @@ def parts(evaluator: NetworkEvaluator[Any], threads: int, race: Race | None = No
         UsageError: as `check_sendable` does.
     """
     check_sendable(type(evaluator.task))
-    sender = next(sender for made, sender in _SENDERS.values() if isinstance(evaluator, made))
+    sender = next(sender for task, sender in _SENDERS.items() if isinstance(evaluator.task, task))
     space = evaluator.supernet.space
     state = {name: tensor.contiguous() for name, tensor in evaluator.supernet.state_dict().items()}
     return {
