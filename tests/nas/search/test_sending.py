@@ -59,7 +59,7 @@ def sent(evaluator: Evaluator) -> dict[str, Any]:
 def test_the_figures_are_the_same(evaluator: Evaluator, space: SearchSpace, sent: dict[str, Any]) -> None:
     architectures = [space.smallest(), *space.sample(4, seed=0), space.largest()]
     evaluate = received(**sent)
-    found = [evaluate(architecture, None).accuracy for architecture in architectures]
+    found = [evaluate(architecture, None).metrics["accuracy"] for architecture in architectures]
     assert found == [evaluator.evaluate(architecture) for architecture in architectures]
     assert len(set(found)) > 3
 
