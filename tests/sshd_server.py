@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
@@ -32,8 +32,9 @@ class Server:
         """As when a cable is pulled: the processes of all connections are gone at once."""
         for pid in children(self.process.pid):
             for each in (*children(pid), pid):
-                if b"sshd" in (Path("/proc") / str(each) / "cmdline").read_bytes():
-                    os.kill(each, signal.SIGKILL)
+                with suppress(FileNotFoundError, ProcessLookupError):  # it may end by itself meanwhile
+                    if b"sshd" in (Path("/proc") / str(each) / "cmdline").read_bytes():
+                        os.kill(each, signal.SIGKILL)
 
     def runners(self) -> list[int]:
         """The runners at the far side, without those that watch them."""
