@@ -78,15 +78,15 @@ def parts(evaluator: NetworkEvaluator[Any], threads: int, race: Race | None = No
         UsageError: as `check_sendable` does.
     """
     check_sendable(type(evaluator.task))
-    sender = next(sender for task, sender in _SENDERS.items() if isinstance(evaluator.task, task))
+    known = next(task for task in _SENDERS if isinstance(evaluator.task, task))
     space = evaluator.supernet.space
     state = {name: tensor.contiguous() for name, tensor in evaluator.supernet.state_dict().items()}
     return {
         "release": version("nasmyth"),
         "space": {"name": space.name, "options": dict(space.options), "fingerprint": space.fingerprint},
         "weights": np.frombuffer(save(state), np.uint8),
-        "judge": sender.judge,
-        "arguments": sender.parts(evaluator),
+        "task": known.__name__,
+        "arguments": _SENDERS[known].parts(evaluator),
         "threads": threads,
         "race": race,
     }
@@ -96,7 +96,7 @@ def received(
     release: str,
     space: Mapping[str, Any],
     weights: NDArray[np.uint8],
-    judge: Callable[..., NetworkEvaluator[Any]],
+    task: str,
     arguments: Mapping[str, Any],
     threads: int,
     race: Race | None,
@@ -107,8 +107,8 @@ def received(
         release: of Nasmyth where it was sent.
         space: name, options and fingerprint.
         weights: safetensors of the supernet.
-        judge: makes the evaluator of a supernet and the `arguments`.
-        arguments: see `Sender`.
+        task: name of its class.
+        arguments: what `Sender.judge` of such a task needs beside the supernet.
         threads: of torch.
         race: how evaluations that are given a bar are raced.
 
@@ -120,6 +120,7 @@ def received(
         raise ValueError(f"there is Nasmyth {here}, not {release}: install the same release on all machines")
     torch.set_num_threads(threads)
     keep_freed_memory()
+    judge = next(sender.judge for known, sender in _SENDERS.items() if known.__name__ == task)
     return partial(judge(_supernet(space, weights), **arguments).score, race=race)
 
 
