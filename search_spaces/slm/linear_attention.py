@@ -33,6 +33,9 @@ from torch.nn import functional as F
 #: Tokens of a chunk; with a decay for each key dimension; and then, in training, of the blocks that a chunk is divided into.
 CHUNK, CHUNK_PER_KEY, BLOCK = 32, 16, 4
 
+#: Tokens of the blocks that `linear_attention_of_prompt` solves at once, for rules with a rate.
+SOLVED = 8
+
 #: How often `linear_attention_of_prompt` doubles the number of chunks that it has put together, for rules with a rate.
 DOUBLINGS = 7
 
@@ -288,13 +291,25 @@ def _solve(lower: Tensor, right: Tensor) -> Tensor:
 
 
 def _solve_by_products(lower: Tensor, right: Tensor) -> Tensor:
-    """As `_solve`: with x = -lower, whose power of its size is 0, `1 / (1 - x) = (1 + x) (1 + x^2) (1 + x^4) ...`. The 1
-    is left out of the product."""
-    power = product = lower * -1
-    for _ in range(1, (lower.shape[-1] - 1).bit_length()):
+    """As `_solve`, one block of tokens after the other. Of a block, with x = -lower, whose power of its size is 0,
+    `1 / (1 - x) = (1 + x) (1 + x^2) (1 + x^4) ...`; the 1 is left out of the product.
+
+    Not of a whole chunk: where all keys are alike, the terms of that series grow with the binomials of its size, for a
+    chunk to more than 10^8, and their sum loses all digits.
+    """
+    starts = range(0, lower.shape[-1], SOLVED)
+    blocks = [lower[..., start : start + SOLVED, start : start + SOLVED] for start in starts]
+    power = product = torch.cat([block.unsqueeze(-3) for block in blocks], dim=-3) * -1
+    for _ in range(1, (SOLVED - 1).bit_length()):
         power = power @ power
         product = product + power + power @ product
-    return right + product @ right
+    solved: list[Tensor] = []
+    for number, start in enumerate(starts):
+        own = right[..., start : start + SOLVED, :]
+        if solved:
+            own = own - lower[..., start : start + SOLVED, :start] @ torch.cat(solved, dim=-2)
+        solved.append(own + product.select(-3, number) @ own)
+    return torch.cat(solved, dim=-2)
 
 
 def _one_after_the_other(chunks: _Chunks, state: Tensor) -> Attended:

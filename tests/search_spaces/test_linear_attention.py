@@ -114,6 +114,22 @@ def test_strong_decays_stay_finite(rule: str, width: int) -> None:
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rule", "width"), [case for case in CASES if RULES[case[0]][1]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_alike_keys_and_rates_near_one(rule: str, width: int, sign: int) -> None:
+    """As of a text that repeats itself: what links the tokens of a chunk is then near to its largest possible value."""
+    given = inputs(rule, width, 70)
+    signs = torch.tensor([1, sign]).repeat(35).unsqueeze(1)
+    given |= {"k": torch.nn.functional.normalize(given["k"][:, :, :1] + 0.01 * given["k"], dim=-1) * signs}
+    given |= {"beta": torch.full_like(given["beta"], 0.999)}
+    given |= {"decay": given["decay"] * 0.01} if "decay" in given else {}
+    exact = {name: x.double() for name, x in given.items()}
+    expected = one_by_one(exact, torch.zeros(N, HEADS, KEYS, VALUES, dtype=torch.float64))
+    for form in (linear_attention, linear_attention_of_prompt):
+        for found, wanted in zip(form(**given), expected, strict=True):
+            torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_prompt_is_cut_anywhere(rule: str) -> None:
     given = inputs(rule, 1, 50)
