@@ -65,7 +65,8 @@ def hybrid_slm(
         decode: numbers of tokens that the next one follows, each a phase.
         widths: of a token; multiples of `heads`.
         depths: numbers of layers, each a mixer and a feed-forward.
-        mixers: kinds of mixer that a layer may have, some of `search_spaces.slm.mixers.MIXERS`.
+        mixers: kinds of mixer that a layer may have, some of `search_spaces.slm.mixers.MIXERS`. The largest network, of which
+            limits in % are shares, has the last one in all layers.
         heads: of queries in attention, and of all other mixers that have heads.
         head_width: features of a head in attention; those of all heads together are the largest width unless given.
         kv_heads: heads of keys and values in attention, divisors of `heads`.
