@@ -1,0 +1,102 @@
+"""`python -m experiments.hybrid_slm.picture`: bits per byte, time per token and recall of a run's networks, as a page.
+
+Beside the networks that the search evaluated stand the named ones that `experiments.hybrid_slm.alone` trained, with the
+weights of the supernet all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from nas.files import write_text
+from nas.pipeline import existing_stages
+from nas.report import labels
+from nas.search.metrics import find
+from nas.stages import Stages
+from search_spaces import Architecture
+
+Point = tuple[str, float, float, float]
+"""Name, milliseconds, bits per byte, recall."""
+
+
+def evaluated(stages: Stages, latency: str) -> list[Point]:
+    """The networks of the search."""
+    found = [evaluation.metrics for evaluation in stages.evaluations()]
+    return [("", metrics[latency], metrics["bits_per_byte"], metrics["recall"]) for metrics in found]
+
+
+def named(stages: Stages, latency: str, rows: list[dict[str, Any]]) -> list[Point]:
+    """The uniform and hand-made networks among the rows of `experiments.hybrid_slm.alone`, each once."""
+    first = {row["network"]: row for row in reversed(rows) if "@" in row["network"]}
+    if not first:
+        return []
+    space = stages.space
+    codes = space.codes([Architecture(space.name, tuple(row["values"].items())) for row in first.values()])
+    predict = find(latency, stages.metrics).values
+    assert predict is not None, "latency is a cheap metric"
+    times = predict(codes)
+    inherited = [row["inherited"] for row in first.values()]
+    return [
+        (name, float(ms), figures["bits_per_byte"], figures["recall"])
+        for name, ms, figures in zip(first, times, inherited, strict=True)
+    ]
+
+
+def page(found: list[Point], references: list[Point], axis: str) -> str:
+    """One HTML page that needs no network."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for points, symbol, size in ((found, "circle", 9), (references, "diamond", 13)):
+        names, times, bits, recalls = zip(*points, strict=True) if points else ((), (), (), ())
+        figure.add_scatter(
+            x=times,
+            y=bits,
+            text=[name.replace("short_convolution", "conv").replace("_", " ") for name in names],
+            mode="markers+text",
+            textposition="top center",
+            showlegend=False,
+            marker={
+                "symbol": symbol,
+                "size": size,
+                "color": [100 * recall for recall in recalls],
+                "coloraxis": "coloraxis",
+                "line": {"width": 1, "color": "#333"},
+            },
+        )
+    figure.update_layout(
+        template="plotly_white",
+        width=900,
+        height=520,
+        margin={"t": 20, "r": 20},
+        xaxis={
+            "title": axis,
+            "type": "log",
+            "tickvals": [step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5)],
+        },
+        yaxis={"title": "bits per byte of the validation books"},
+        coloraxis={"colorscale": "Viridis", "colorbar": {"title": "recall, %"}, "cmin": 0, "cmax": 100},
+    )
+    return str(figure.to_html(include_plotlyjs=True, config={"displayModeBar": False}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/hybrid_slm"))
+    parser.add_argument("--alone", type=Path, default=Path("runs/hybrid_slm_alone.jsonl"))
+    parser.add_argument("--phase", default="decode_2048")
+    parser.add_argument("--device", default="local")
+    parser.add_argument("--out", type=Path, default=Path("runs/hybrid_slm_front.html"))
+    arguments = parser.parse_args()
+    stages, latency = existing_stages(arguments.run), f"{arguments.phase}_ms.{arguments.device}"
+    rows = [json.loads(line) for line in arguments.alone.read_text().splitlines()] if arguments.alone.exists() else []
+    axis = f"{labels.metric(latency, 'ms').text}, as predicted, ms"
+    write_text(arguments.out, page(evaluated(stages, latency), named(stages, latency, rows), axis))
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
