@@ -24,7 +24,7 @@ demo: setup
 FORKED := $(addprefix tests/nas/search/test_, attempts.py database.py fidelity.py search_storage.py worker.py)
 
 # These time devices, kill processes at certain moments, or have machines of their own: they run alone. All others run two at
-# a time.
+# a time, in the order of their names: else the few long ones of tests/e2e would come last, and one process wait for them.
 ALONE := $(addprefix tests/e2e/test_, kill.py language_chain.py readme.py) \
 	$(addprefix tests/nas/export/test_, verification.py verified_quantities.py) \
 	tests/nas/search/test_ray_evaluation.py \
@@ -33,7 +33,7 @@ ALONE := $(addprefix tests/e2e/test_, kill.py language_chain.py readme.py) \
 
 test: setup
 	status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(FORKED:%=--ignore=%) $(ALONE:%=--ignore=%) || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(FORKED:%=--ignore=%) $(ALONE:%=--ignore=%) || status=1; \
 	$(BIN)/python -m pytest $(FORKED) || status=1; \
 	$(BIN)/python -m pytest $(ALONE) || status=1; \
 	exit $$status
