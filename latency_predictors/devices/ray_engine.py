@@ -145,6 +145,10 @@ class _Task:
                     return step["found"]
                 if progress is not None:
                     progress(step["done"], step["planned"])
+        except (
+            self._ray.exceptions.RayTaskError
+        ):  # it ends by itself; to cancel a task that just ends can abort this process
+            raise
         except BaseException:
             self._ray.cancel(steps, force=True)  # else it would hold the device
             raise
