@@ -18,6 +18,7 @@ import torch
 
 from experiments.budget import NOWHERE
 from experiments.hybrid_slm.networks import networks
+from experiments.rows import Rows
 from nas.memory import keep_freed_memory
 from nas.pipeline import existing_stages
 from nas.stages import Stages
@@ -69,16 +70,14 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     stages = existing_stages(arguments.run)
-    known = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    done = {(found["network"], found["seed"], found["tokens"]) for found in known}
+    rows, kind = Rows(arguments.out.parent), arguments.out.stem
     for seed in arguments.seeds:
         for name, architecture in networks(stages, arguments.networks).items():
-            if (name, seed, arguments.tokens) in done:
+            if rows.read(kind, network=name, seed=seed, tokens=arguments.tokens):
                 continue
             found = row(stages, name, architecture, arguments.tokens, seed)
             found["inherited"] = dict(stages.judge.figures(stages.judge.network(architecture), architecture))
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(found) + "\n")
+            rows.keep(kind, **found)
             print(json.dumps({key: found[key] for key in ("network", "seed", "alone", "inherited")}), flush=True)
 
 

@@ -11,6 +11,15 @@ from nas.stages import Stages
 from search_spaces import Architecture, SearchSpace
 from search_spaces.space import Value
 
+#: One kind of mixer throughout, in four layers.
+UNIFORM = (
+    "short_convolution@4",
+    "sliding_window@4",
+    "attention@4",
+    "gated_linear_attention@4",
+    "gated_delta_net@4",
+)
+
 _PATTERN = re.compile(r"([a-z0-9_]+(?:\+[a-z0-9_]+)*)@(\d+)")
 
 

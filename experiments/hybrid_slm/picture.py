@@ -1,22 +1,21 @@
 """`python -m experiments.hybrid_slm.picture`: bits per byte, time per token and recall of a run's networks, as a page.
 
-Beside the networks that the search evaluated stand the named ones that `experiments.hybrid_slm.alone` trained, with the
-weights of the supernet all.
+Beside the networks that the search evaluated stand uniform and hand-made ones, all with the weights of the supernet; see
+`experiments.hybrid_slm.networks` for their names.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from pathlib import Path
-from typing import Any
 
+from experiments.hybrid_slm.networks import UNIFORM, networks
 from nas.files import write_text
 from nas.pipeline import existing_stages
 from nas.report import labels
 from nas.search.metrics import find
 from nas.stages import Stages
-from search_spaces import Architecture
 
 Point = tuple[str, float, float, float]
 """Name, milliseconds, bits per byte, recall."""
@@ -28,20 +27,16 @@ def evaluated(stages: Stages, latency: str) -> list[Point]:
     return [("", metrics[latency], metrics["bits_per_byte"], metrics["recall"]) for metrics in found]
 
 
-def named(stages: Stages, latency: str, rows: list[dict[str, Any]]) -> list[Point]:
-    """The uniform and hand-made networks among the rows of `experiments.hybrid_slm.alone`, each once."""
-    first = {row["network"]: row for row in reversed(rows) if "@" in row["network"]}
-    if not first:
-        return []
-    space = stages.space
-    codes = space.codes([Architecture(space.name, tuple(row["values"].items())) for row in first.values()])
+def named(stages: Stages, latency: str, names: list[str]) -> list[Point]:
+    """Networks by name, judged with the weights of the supernet."""
+    found = networks(stages, names)
     predict = find(latency, stages.metrics).values
     assert predict is not None, "latency is a cheap metric"
-    times = predict(codes)
-    inherited = [row["inherited"] for row in first.values()]
+    times = predict(stages.space.codes(list(found.values())))
+    figures = [stages.judge.figures(stages.judge.network(one), one) for one in found.values()]
     return [
-        (name, float(ms), figures["bits_per_byte"], figures["recall"])
-        for name, ms, figures in zip(first, times, inherited, strict=True)
+        (name, float(ms), own["bits_per_byte"], own["recall"])
+        for name, ms, own in zip(found, times, figures, strict=True)
     ]
 
 
@@ -86,15 +81,17 @@ def page(found: list[Point], references: list[Point], axis: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/hybrid_slm"))
-    parser.add_argument("--alone", type=Path, default=Path("runs/hybrid_slm_alone.jsonl"))
+    parser.add_argument("--data", default=os.environ.get("NASMYTH_DATA"), help="by default $NASMYTH_DATA")
+    parser.add_argument("--networks", nargs="+", default=list(UNIFORM))
     parser.add_argument("--phase", default="decode_2048")
     parser.add_argument("--device", default="local")
     parser.add_argument("--out", type=Path, default=Path("runs/hybrid_slm_front.html"))
     arguments = parser.parse_args()
+    if arguments.data:
+        os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
     stages, latency = existing_stages(arguments.run), f"{arguments.phase}_ms.{arguments.device}"
-    rows = [json.loads(line) for line in arguments.alone.read_text().splitlines()] if arguments.alone.exists() else []
     axis = f"{labels.metric(latency, 'ms').text}, as predicted, ms"
-    write_text(arguments.out, page(evaluated(stages, latency), named(stages, latency, rows), axis))
+    write_text(arguments.out, page(evaluated(stages, latency), named(stages, latency, arguments.networks), axis))
     print(arguments.out)
 
 

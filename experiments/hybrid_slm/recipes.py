@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from types import MappingProxyType
@@ -20,6 +21,7 @@ import torch
 
 from experiments.hybrid_slm.alone import train_alone
 from experiments.hybrid_slm.networks import pattern
+from experiments.rows import Rows
 from nas.config import load
 from nas.memory import keep_freed_memory
 from nas.pipeline import open_stages
@@ -27,33 +29,20 @@ from nas.search.judging import make_evaluator
 
 CONFIG = Path(__file__).with_name("config.yaml")
 
-_PLAIN: Mapping[str, Any] = MappingProxyType({"learning_rate_multipliers": {}})
-_EMBEDDING_FIRST: Mapping[str, Any] = MappingProxyType({"learning_rate_multipliers": {"embedding": 10}})
 #: What each way changes in `training` of the experiment's configuration.
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "batch 16, rate 3e-3": {"batch_size": 16, "learning_rate": 3e-3, **_PLAIN},
-        "batch 8, rate 3e-3": {"batch_size": 8, "learning_rate": 3e-3, **_PLAIN},
-        "batch 4, rate 3e-3": {"batch_size": 4, "learning_rate": 3e-3, **_PLAIN},
-        "batch 8, rate 1e-3": {"batch_size": 8, "learning_rate": 1e-3, **_PLAIN},
-        "batch 8, rate 1e-3, embedding 3 times": {
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            "learning_rate_multipliers": {"embedding": 3},
-        },
-        "batch 8, rate 1e-3, embedding 10 times": {"batch_size": 8, "learning_rate": 1e-3, **_EMBEDDING_FIRST},
-        "the same with weights of length one": {
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            **_EMBEDDING_FIRST,
-            "weight_normalization": True,
-            "weight_decay": 0,
-        },
-        "batch 8, rate 1e-2 for a width of 13": {
-            "batch_size": 8,
+        "as configured: batch 8, rate 1e-3, of the embedding 10 times": {},
+        "the embedding 3 times": {"learning_rate_multipliers": {"embedding": 3}},
+        "one rate": {"learning_rate_multipliers": {}},
+        "one rate, 3e-3": {"learning_rate_multipliers": {}, "learning_rate": 3e-3},
+        "one rate, 3e-3, batch 4": {"learning_rate_multipliers": {}, "learning_rate": 3e-3, "batch_size": 4},
+        "one rate, 3e-3, batch 16": {"learning_rate_multipliers": {}, "learning_rate": 3e-3, "batch_size": 16},
+        "weights of length one": {"weight_normalization": True, "weight_decay": 0},
+        "rate 1e-2 for a width of 13": {
+            "learning_rate_multipliers": {},
             "learning_rate": 1e-2,
             "learning_rate_base_width": 13,
-            **_PLAIN,
         },
     }
 )
@@ -112,21 +101,11 @@ def main() -> None:
         os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
     torch.set_num_threads(1)
     keep_freed_memory()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    done = {(row["network"], row["recipe"], row["tokens"], row["seed"]) for row in rows}
-    asked = [
-        (network, recipe, arguments.tokens, seed)
-        for network in arguments.networks
-        for recipe in arguments.recipes
-        for seed in arguments.seeds
-    ]
-    for one in asked:
-        if one not in done:
-            rows.append(row(*one))
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    print(table([row for row in rows if row["tokens"] == arguments.tokens]))
+    rows, kind, tokens = Rows(arguments.out.parent), arguments.out.stem, arguments.tokens
+    for network, recipe, seed in product(arguments.networks, arguments.recipes, arguments.seeds):
+        if not rows.read(kind, network=network, recipe=recipe, tokens=tokens, seed=seed):
+            rows.keep(kind, **row(network, recipe, tokens, seed))
+    print(table(rows.read(kind, tokens=tokens)))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from experiments.many_devices.methods import OWN, Method
 from experiments.many_devices.networks import keep
-from experiments.many_devices.rows import Row
 from experiments.many_devices.settings import Settings
 from experiments.many_devices.studies import calibration
+from experiments.rows import Row
 from latency_predictors import Device, LatencyPredictor
 from nas.errors import CheckFailed
 from nas.export.bundle import Bundle

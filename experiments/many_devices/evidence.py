@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from experiments.many_devices.comparing import Point, points
 from experiments.many_devices.measuring import session
-from experiments.many_devices.rows import Row
 from experiments.many_devices.settings import Settings
+from experiments.rows import Row
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from experiments.many_devices.networks import model_file
-from experiments.many_devices.rows import Row
 from experiments.many_devices.settings import Settings, parser, settings
+from experiments.rows import Row
 from latency_predictors import Device, Failure, measure
 from latency_predictors.devices.fingerprint import fingerprint
 

@@ -13,7 +13,7 @@ import torch
 
 from experiments.chain import add
 from experiments.device_pool.__main__ import DEVICES
-from experiments.many_devices.rows import Rows
+from experiments.rows import Rows
 from latency_predictors import Device
 from nas.config import RunConfig, load
 from nas.progress import Reporter

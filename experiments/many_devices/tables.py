@@ -14,8 +14,8 @@ from experiments.many_devices.costs import cost_tables
 from experiments.many_devices.evidence import Evidence
 from experiments.many_devices.methods import METHODS, OWN
 from experiments.many_devices.pictures import write_pictures
-from experiments.many_devices.rows import Row
 from experiments.many_devices.settings import Settings, parser, settings
+from experiments.rows import Row
 from latency_predictors import Calibration, Prediction
 from latency_predictors.metrics import errors
 from nas.files import write_text

@@ -15,10 +15,10 @@ from experiments.many_devices.comparing import Point, advantage, at_latency, poi
 from experiments.many_devices.evidence import Evidence
 from experiments.many_devices.methods import METHODS, OWN
 from experiments.many_devices.pictures import write_pictures
-from experiments.many_devices.rows import Rows
 from experiments.many_devices.settings import KNOWN, Settings
 from experiments.many_devices.studies import study_config
 from experiments.many_devices.tables import tables
+from experiments.rows import Rows
 from latency_predictors import get
 from nas.config import load
 from nas.search.samplers import names
