@@ -14,8 +14,30 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class RowFile:
+    """The rows in a file.
+
+    Attributes:
+        path: of the file, which need not exist.
+    """
+
+    path: Path
+
+    def read(self, **wanted: Any) -> list[Row]:
+        """All rows that have the `wanted` values, in the order in which they came in."""
+        found = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        return [row for row in found if all(row[key] == value for key, value in wanted.items())]
+
+    def keep(self, **row: Any) -> None:
+        """Put a row on record."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+@dataclass(frozen=True)
 class Rows:
-    """The rows in a folder.
+    """The rows of several kinds in a folder, a file for each kind.
 
     Attributes:
         folder: that holds the files.
@@ -25,15 +47,11 @@ class Rows:
 
     def read(self, kind: str, **wanted: Any) -> list[Row]:
         """All rows of a kind that have the `wanted` values, in the order in which they came in."""
-        path = self.folder / f"{kind}.jsonl"
-        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [row for row in found if all(row[key] == value for key, value in wanted.items())]
+        return RowFile(self.folder / f"{kind}.jsonl").read(**wanted)
 
     def keep(self, kind: str, **row: Any) -> None:
         """Put a row on record."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{kind}.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        RowFile(self.folder / f"{kind}.jsonl").keep(**row)
 
     @contextmanager
     def timed(self, stage: str, **of: Any) -> Iterator[None]:

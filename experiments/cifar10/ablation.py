@@ -7,9 +7,9 @@ that is there already is not trained again, so that the command can be interrupt
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 import search_spaces
 from experiments.budget import Trained, accuracies, stratified, train_for
+from experiments.rows import RowFile
 from nas.config import TrainingConfig, load
 from nas.memory import keep_freed_memory
 from nas.search.evaluation import Evaluator
@@ -79,21 +80,11 @@ def main(argv: list[str]) -> None:
     os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
     keep_freed_memory()
     torch.set_num_threads(1)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    for seed in arguments.seeds:
-        for name in arguments.recipes:
-            if (name, seed, arguments.seconds) not in {
-                (r["recipe"], r["seed"], r["budget"]) for r in rows(arguments.out)
-            }:
-                row = run(name, seed, arguments.seconds)
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-    print(table(rows(arguments.out)))
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """What was measured before."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = RowFile(arguments.out)
+    for seed, name in product(arguments.seeds, arguments.recipes):
+        if not rows.read(recipe=name, seed=seed, budget=arguments.seconds):
+            rows.keep(**run(name, seed, arguments.seconds))
+    print(table(rows.read()))
 
 
 def run(name: str, seed: int, seconds: float) -> dict[str, Any]:

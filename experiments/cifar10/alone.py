@@ -8,7 +8,6 @@ already is not trained again. `--inherit` adds the accuracies that the finished 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ import torch
 
 import search_spaces
 from experiments.budget import stratified, train_alone
+from experiments.rows import RowFile
 from nas.config import RunConfig, load
 from nas.memory import keep_freed_memory
 from nas.pipeline import existing_stages
@@ -50,22 +50,14 @@ def main(argv: list[str]) -> None:
     space = search_spaces.get(config.space.name, **config.space.options)
     task = load_task(config.task, config.seed)
     networks = stratified(space, NETWORKS)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = RowFile(arguments.out)
     for index in arguments.networks:
-        if index not in rows(arguments.out):
+        if not rows.read(network=index):
             checkpoint = arguments.out.with_name(f"{arguments.out.stem}_{index}.checkpoint")
-            row = run(index, networks[index], space, task, config, checkpoint)
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            rows.keep(**run(index, networks[index], space, task, config, checkpoint))
             checkpoint.unlink(missing_ok=True)
     inherited = inherit(arguments.run, networks, arguments.networks) if arguments.inherit else {}
-    print(table(rows(arguments.out), inherited))
-
-
-def rows(path: Path) -> dict[int, dict[str, Any]]:
-    """What was measured before, by network."""
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return {row["network"]: row for row in found}
+    print(table(rows.read(), inherited))
 
 
 def run(
@@ -106,13 +98,14 @@ def inherit(run: Path, networks: list[Architecture], chosen: list[int]) -> dict[
     return found
 
 
-def table(found: dict[int, dict[str, Any]], inherited: dict[int, dict[str, float]]) -> str:
+def table(found: list[dict[str, Any]], inherited: dict[int, dict[str, float]]) -> str:
     """Markdown: a line for each network."""
     lines = [
         "| MMAC | alone, test % | alone, recalibrated | inherited, test % | inherited - alone |",
         "|---|---|---|---|---|",
     ]
-    for index, row in sorted(found.items()):
+    for row in sorted(found, key=lambda row: row["network"]):
+        index = row["network"]
         alone, again = 100 * row["plain"]["test"], 100 * row["recalibrated"]["test"]
         mine = 100 * inherited[index]["test"] if index in inherited else float("nan")
         lines.append(

@@ -10,18 +10,17 @@ measurements without raw samples, as the bank that comes with Nasmyth.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import search_spaces
+from experiments.rows import Rows
 from latency_predictors import Bank, Device, measure_architectures
 from latency_predictors.devices.fingerprint import fingerprint
 from latency_predictors.devices.measuring import Protocol
@@ -109,8 +108,8 @@ def measure(
     device: Device, space: SearchSpace, architectures: Sequence[Architecture], out: Path, max_seconds: float
 ) -> None:
     """Do the passes of one device that are not on record."""
-    done = sum(row["device"] == device.name for row in read(out))
-    for number in range(done, PASSES):
+    rows = Rows(out)
+    for number in range(len(rows.read("passes", device=device.name)), PASSES):
         protocol = Protocol(max_seconds=max_seconds, seed=number)
         started = time.monotonic()
         marks = fingerprint(device)
@@ -121,19 +120,12 @@ def measure(
         seconds = time.monotonic() - started
         records = records_of(device, space, PHASE, BATCH, architectures, results, protocol, marks)
         Bank(out / "bank.jsonl").append(records)
-        with (out / "passes.jsonl").open("a") as file:
-            file.write(json.dumps({"device": device.name, "time": marks["time"], "seconds": seconds}) + "\n")
-
-
-def read(out: Path) -> list[dict[str, Any]]:
-    """The finished passes."""
-    path = out / "passes.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows.keep("passes", device=device.name, time=marks["time"], seconds=seconds)
 
 
 def found(name: str, bank: Bank, out: Path) -> Passes | None:
     """The passes of a device, over the networks that it measured in all of them; `None` before they are complete."""
-    rows = [row for row in read(out) if row["device"] == name]
+    rows = Rows(out).read("passes", device=name)
     if len(rows) < PASSES:
         return None
     records = [record for record in bank.records() if record.device == name]

@@ -18,7 +18,7 @@ import torch
 
 from experiments.budget import NOWHERE
 from experiments.hybrid_slm.networks import networks
-from experiments.rows import Rows
+from experiments.rows import RowFile
 from nas.memory import keep_freed_memory
 from nas.pipeline import existing_stages
 from nas.stages import Stages
@@ -70,14 +70,14 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     stages = existing_stages(arguments.run)
-    rows, kind = Rows(arguments.out.parent), arguments.out.stem
+    rows = RowFile(arguments.out)
     for seed in arguments.seeds:
         for name, architecture in networks(stages, arguments.networks).items():
-            if rows.read(kind, network=name, seed=seed, tokens=arguments.tokens):
+            if rows.read(network=name, seed=seed, tokens=arguments.tokens):
                 continue
             found = row(stages, name, architecture, arguments.tokens, seed)
             found["inherited"] = dict(stages.judge.figures(stages.judge.network(architecture), architecture))
-            rows.keep(kind, **found)
+            rows.keep(**found)
             print(json.dumps({key: found[key] for key in ("network", "seed", "alone", "inherited")}), flush=True)
 
 

@@ -13,7 +13,7 @@ from statistics import mean
 
 from scipy.stats import kendalltau
 
-from experiments.rows import Rows
+from experiments.rows import RowFile
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--prefix", default="random", help="of the names of the networks that are compared")
     arguments = parser.parse_args()
     networks = defaultdict(list)
-    for row in Rows(arguments.file.parent).read(arguments.file.stem):
+    for row in RowFile(arguments.file).read():
         if row["network"].startswith(arguments.prefix):
             networks[row["network"]].append(row)
     for metric in ("bits_per_byte", "recall"):
@@ -31,7 +31,7 @@ def main() -> None:
         print(f"{metric}: tau {kendalltau(alone, inherited).statistic:.2f} of {len(networks)} networks")
     alone = [mean(row["alone"]["bits_per_byte"] for row in found) for found in networks.values()]
     smaller = [-found[0]["parameters_m"] for found in networks.values()]
-    print(f"bits_per_byte and fewer parameters: tau {kendalltau(alone, smaller).statistic:.2f}")
+    print(f"bits_per_byte, by more parameters alone: tau {kendalltau(alone, smaller).statistic:.2f}")
 
 
 if __name__ == "__main__":

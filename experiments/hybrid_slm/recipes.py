@@ -21,7 +21,7 @@ import torch
 
 from experiments.hybrid_slm.alone import train_alone
 from experiments.hybrid_slm.networks import pattern
-from experiments.rows import Rows
+from experiments.rows import RowFile
 from nas.config import load
 from nas.memory import keep_freed_memory
 from nas.pipeline import open_stages
@@ -101,11 +101,11 @@ def main() -> None:
         os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
     torch.set_num_threads(1)
     keep_freed_memory()
-    rows, kind, tokens = Rows(arguments.out.parent), arguments.out.stem, arguments.tokens
+    rows, tokens = RowFile(arguments.out), arguments.tokens
     for network, recipe, seed in product(arguments.networks, arguments.recipes, arguments.seeds):
-        if not rows.read(kind, network=network, recipe=recipe, tokens=tokens, seed=seed):
-            rows.keep(kind, **row(network, recipe, tokens, seed))
-    print(table(rows.read(kind, tokens=tokens)))
+        if not rows.read(network=network, recipe=recipe, tokens=tokens, seed=seed):
+            rows.keep(**row(network, recipe, tokens, seed))
+    print(table(rows.read(tokens=tokens)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ the command can be interrupted, repeated, and started twice with different seeds
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from scipy.stats import kendalltau, spearmanr
 
 import search_spaces
 from experiments.budget import NOWHERE, resized, stratified, train_alone, train_for
+from experiments.rows import RowFile
 from nas.config import RunConfig, TrainingConfig, load
 from nas.memory import keep_freed_memory
 from nas.search.evaluation import Evaluator
@@ -61,16 +61,15 @@ class Bench:
     space: SearchSpace
     task: ImageClassification
     networks: list[Architecture]
-    rows: Path
+    rows: RowFile
 
     def done(self) -> set[tuple[str, int]]:
         """Parts that are on record: name and seed."""
-        return {(row["part"], row["seed"]) for row in read(self.rows)}
+        return {(row["part"], row["seed"]) for row in self.rows.read()}
 
     def keep(self, part: str, seed: int, **figures: Any) -> None:
         """Put a result on record."""
-        with self.rows.open("a") as file:
-            file.write(json.dumps({"part": part, "seed": seed, **figures}) + "\n")
+        self.rows.keep(part=part, seed=seed, **figures)
         print(f"{part}, seed {seed}: {figures}", flush=True)
 
     def evaluator(self, supernet: Any, seed: int) -> Evaluator:
@@ -90,18 +89,17 @@ def main(argv: list[str]) -> None:
         if not arguments.data:
             parser.error("give --data DIR or set NASMYTH_DATA; experiments/README.md says how to make the files")
         os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
-        measure(arguments.seeds, arguments.out)
-    print(tables(read(arguments.out)))
+        measure(arguments.seeds, RowFile(arguments.out))
+    print(tables(RowFile(arguments.out).read()))
 
 
-def measure(seeds: list[int], out: Path) -> None:
+def measure(seeds: list[int], rows: RowFile) -> None:
     """Do all parts that are not on record yet."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
     config = load(Path(__file__).with_name("config.yaml"))
     space = search_spaces.get(config.space.name, **config.space.options)
-    bench = Bench(config, space, load_task(config.task, config.seed), stratified(space, NETWORKS), out)
+    bench = Bench(config, space, load_task(config.task, config.seed), stratified(space, NETWORKS), rows)
     for seed in seeds:
         inherit(bench, seed)
         inherit_more_paths(bench, seed)
@@ -171,7 +169,7 @@ def at_equal_time(bench: Bench, name: str, seed: int) -> None:
     strategy, options, share = AT_EQUAL_TIME[name]
     chosen = {"strategy": {"name": strategy, "options": options}}
     config = TrainingConfig.model_validate({**quiet(bench).model_dump(), **chosen})
-    budget = next(row["cpu_seconds"] for row in read(bench.rows) if (row["part"], row["seed"]) == ("inherited", seed))
+    budget = bench.rows.read(part="inherited", seed=seed)[0]["cpu_seconds"]
     trained = train_for(bench.space, bench.task, config, budget, share, seed)
     accuracies = tested(bench, bench.evaluator(trained.supernet, seed))
     bench.keep(name, seed, test=accuracies, epochs=trained.epochs, cpu_seconds=trained.cpu_seconds)
@@ -185,11 +183,6 @@ def quiet(bench: Bench) -> TrainingConfig:
 def tested(bench: Bench, evaluator: Evaluator) -> list[float]:
     """Test accuracy of every network, recalibrated."""
     return [evaluator.accuracy(evaluator.network(path), path, "test") for path in bench.networks]
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """What is on record."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def tables(rows: list[dict[str, Any]]) -> str:

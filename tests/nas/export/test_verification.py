@@ -144,7 +144,10 @@ class Elsewhere(LocalEngine):
 
 
 class Disturbed(LocalEngine):
-    """In the first `sessions` sessions the network takes three times as long, and the references `others` times."""
+    """In the first `sessions` sessions the network takes nine times as long, and the references `others` times.
+
+    That is far from any limit here, since machines have been seen to be twice as fast in one minute as in another.
+    """
 
     def __init__(self, sessions: int, others: float = 1) -> None:
         self.sessions, self.others, self.measured = sessions, others, 0
@@ -154,7 +157,7 @@ class Disturbed(LocalEngine):
         self.measured += 1
         first, *others = complete(found)
         if self.measured <= self.sessions:
-            first = replace(first, latency_ms=3 * first.latency_ms)
+            first = replace(first, latency_ms=9 * first.latency_ms)
             others = [replace(other, latency_ms=self.others * other.latency_ms) for other in others]
         return mark, [first, *others]
 
@@ -173,9 +176,9 @@ def test_a_latency_not_as_predicted_is_measured_again(
 def test_a_limit_missed_on_a_slower_machine_is_measured_again(
     bundle: Bundle, device: Device, disturbed: int, measured: int, passed: bool
 ) -> None:
-    limit = 2 * bundle.manifest["devices"]["local"]["mean_ms"]
+    limit = 3 * bundle.manifest["devices"]["local"]["mean_ms"]
     limited = edited(bundle, lambda data: data.update(limits=[f"latency_ms.local <= {limit}"]))
-    engine = Disturbed(disturbed, others=3)
+    engine = Disturbed(disturbed, others=9)
     checks = {check.name: check for check in verify(limited, device, engine=engine).checks}
     assert (checks["limit on latency_ms.local"].passed, engine.measured) == (passed, measured)
     assert checks["latency on local as predicted"].passed
@@ -184,7 +187,7 @@ def test_a_limit_missed_on_a_slower_machine_is_measured_again(
 def test_a_limit_missed_at_any_speed_is_measured_once(bundle: Bundle, device: Device) -> None:
     limit = bundle.manifest["devices"]["local"]["mean_ms"] / 2
     limited = edited(bundle, lambda data: data.update(limits=[f"latency_ms.local <= {limit}"]))
-    engine = Disturbed(3, others=3)
+    engine = Disturbed(3, others=9)
     checks = {check.name: check for check in verify(limited, device, engine=engine).checks}
     assert (checks["limit on latency_ms.local"].passed, engine.measured) == (False, 1)
     assert checks["latency on local as predicted"].passed
