@@ -1,12 +1,15 @@
-"""`python -m experiments.hybrid_slm.times --networks ...`: measured times of every phase on every device of the run."""
+"""`python -m experiments.hybrid_slm.times --networks ...`: measured times of every phase on every device of the run.
+
+All networks are measured in one session of each device, in turns. Rows are appended to a file of JSON lines.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from experiments.hybrid_slm.networks import networks
+from experiments.rows import RowFile
 from latency_predictors import Device, complete, measure
 from latency_predictors.devices.timing_graph import timing_graph
 from nas.pipeline import existing_stages
@@ -24,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/hybrid_slm"))
     parser.add_argument("--networks", nargs="+", required=True, help="such as attention@6 front:3")
+    parser.add_argument("--out", type=Path, default=Path("runs/hybrid_slm_times.jsonl"))
     arguments = parser.parse_args()
     stages = existing_stages(arguments.run)
     found = networks(stages, arguments.networks)
@@ -33,7 +37,9 @@ def main() -> None:
             measured = times(stages, list(found.values()), phase, device)
             for name, value in zip(found, measured, strict=True):
                 rows[name][f"{phase}_ms.{device}"] = round(value, 4)
-    print(json.dumps(rows, indent=1))
+    for name, row in rows.items():
+        RowFile(arguments.out).keep(network=name, **row)
+        print(name, row)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from user_commands import run, user_folder
 
 from nas.pipeline import existing_stages
 
@@ -61,29 +59,12 @@ def test_blocks_are_found() -> None:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory in which all commands of README.md were carried out, one after the other."""
+    """The directory in which all commands of README.md were carried out, one block after the other."""
     commands = blocks(readme())
     if not commands:
         pytest.skip("README.md has no block below '<!-- test -->'")
-    base = tmp_path_factory.mktemp("readme")
-    folder = base / "bin"
-    folder.mkdir()
-    program = folder / "nas"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nas.cli "$@"\n')
-    program.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "NASMYTH_HOME": str(base / "home"),
-        "OMP_NUM_THREADS": "1",
-    }
-    work = base / "work"
-    work.mkdir()
-    for block in commands:
-        found = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=work, env=environment, capture_output=True, text=True
-        )
-        assert found.returncode == 0, f"{block}\nsays:\n{found.stdout}\n{found.stderr}"
+    work = user_folder(tmp_path_factory.mktemp("readme"))
+    run(work, "bash", "-euvo", "pipefail", "-c", "".join(f"(\n{block})\n" for block in commands))
     return work
 
 
