@@ -30,7 +30,8 @@ def networks(stages: Stages, names: list[str]) -> dict[str, Architecture]:
         stages: of the run whose space they are of.
         names: `attention@6` for six layers of attention; `short_convolution+short_convolution+attention@6` for a
             pattern that is repeated to six layers; `random:10` for ten random networks; `front:3` for three of the run's
-            front of bits per byte and time per token, from the fastest to the best one.
+            front of bits per byte and time per token, from the fastest to the best one; `under:attention@4` for the best
+            one that is no slower than that pattern.
 
     Raises:
         ValueError: when a name is none of these.
@@ -42,6 +43,8 @@ def networks(stages: Stages, names: list[str]) -> dict[str, Architecture]:
             found |= {f"random{i}": one for i, one in enumerate(stages.space.sample(int(number), seed=1))}
         elif kind == "front" and number.isdigit():
             found |= {f"front{i}": one for i, one in enumerate(front(stages, int(number)))}
+        elif kind == "under":
+            found[name] = best_under(stages, pattern(stages.space, number))
         else:
             found[name] = pattern(stages.space, name)
     return found
@@ -72,3 +75,22 @@ def front(stages: Stages, n: int, latency: str = "decode_2048_ms") -> list[Archi
     kept.sort(key=lambda e: e.metrics[names[1]])
     places = np.unique(np.linspace(0, len(kept) - 1, min(n, len(kept))).round().astype(int))
     return [kept[place].architecture for place in places]
+
+
+def best_under(stages: Stages, other: Architecture) -> Architecture:
+    """The evaluated network of fewest bits per byte that is predicted no slower than `other` on the first device, in any
+    phase that was searched for.
+
+    Raises:
+        ValueError: when none is so fast.
+    """
+    evaluations, ending = stages.evaluations(), f"_ms.{stages.config.devices[0]}"
+    limits = {
+        metric.name: float(metric.values(stages.space.codes([other]))[0])
+        for metric in stages.metrics
+        if metric.name.endswith(ending) and metric.name in evaluations[0].metrics and metric.values is not None
+    }
+    fast = [e for e in evaluations if all(e.metrics[name] <= limit for name, limit in limits.items())]
+    if not fast:
+        raise ValueError(f"no network that was evaluated is as fast as {limits}")
+    return min(fast, key=lambda e: e.metrics["bits_per_byte"]).architecture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import cycle
 from pathlib import Path
 
 from experiments.hybrid_slm.networks import UNIFORM, networks
@@ -16,6 +17,9 @@ from nas.pipeline import existing_stages
 from nas.report import labels
 from nas.search.metrics import find
 from nas.stages import Stages
+
+#: Of the networks that the search found, and of each named one.
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 
 Point = tuple[str, float, float, float]
 """Name, milliseconds, bits per byte, recall."""
@@ -45,18 +49,17 @@ def page(found: list[Point], references: list[Point], axis: str) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for points, symbol, size in ((found, "circle", 9), (references, "diamond", 13)):
-        names, times, bits, recalls = zip(*points, strict=True) if points else ((), (), (), ())
+    groups = [("found by the search", found), *((point[0].replace("_", " "), [point]) for point in references)]
+    for (name, points), symbol in zip(groups, cycle(SYMBOLS), strict=False):
+        _, times, bits, recalls = zip(*points, strict=True)
         figure.add_scatter(
             x=times,
             y=bits,
-            text=[name.replace("short_convolution", "conv").replace("_", " ") for name in names],
-            mode="markers+text",
-            textposition="top center",
-            showlegend=False,
+            name=name,
+            mode="markers",
             marker={
                 "symbol": symbol,
-                "size": size,
+                "size": 9 if points is found else 15,
                 "color": [100 * recall for recall in recalls],
                 "coloraxis": "coloraxis",
                 "line": {"width": 1, "color": "#333"},
@@ -67,6 +70,7 @@ def page(found: list[Point], references: list[Point], axis: str) -> str:
         width=900,
         height=520,
         margin={"t": 20, "r": 20},
+        legend={"x": 0.99, "y": 0.99, "xanchor": "right"},
         xaxis={
             "title": axis,
             "type": "log",
@@ -91,7 +95,10 @@ def main() -> None:
         os.environ["NASMYTH_DATA"] = str(Path(arguments.data).resolve())
     stages, latency = existing_stages(arguments.run), f"{arguments.phase}_ms.{arguments.device}"
     axis = f"{labels.metric(latency, 'ms').text}, as predicted, ms"
-    write_text(arguments.out, page(evaluated(stages, latency), named(stages, latency, arguments.networks), axis))
+    references = named(stages, latency, arguments.networks)
+    for name, ms, bits, recall in references:
+        print(f"{name}: {bits:.3f} bits per byte, recall {recall:.1%}, {ms:.3g} ms")
+    write_text(arguments.out, page(evaluated(stages, latency), references, axis))
     print(arguments.out)
 
 

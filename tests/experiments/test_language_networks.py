@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import search_spaces
-from experiments.hybrid_slm.networks import pattern
+from experiments.hybrid_slm.networks import networks, pattern
+from nas.stages import Stages
 from search_spaces import SearchSpace
+from search_spaces.space import Codes
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +52,32 @@ def test_a_pattern_names_the_architecture_of_the_space(space: SearchSpace) -> No
 def test_wrong_names(space: SearchSpace, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pattern(space, name)
+
+
+def run_of(space: SearchSpace, bits: Mapping[str, float]) -> Stages:
+    """A run that evaluated these patterns, whose time on its first device is their depth."""
+
+    def depths(codes: Codes) -> NDArray[np.float64]:
+        return np.array([float(one.values["depth"]) for one in space.architectures(codes)])
+
+    evaluations = [
+        SimpleNamespace(
+            architecture=pattern(space, name),
+            metrics={"bits_per_byte": value, "decode_8_ms.here": float(pattern(space, name).values["depth"])},
+        )
+        for name, value in bits.items()
+    ]
+    metrics = [SimpleNamespace(name=name, values=depths) for name in ("decode_8_ms.here", "decode_9_ms.here")]
+    config = SimpleNamespace(devices=["here", "there"])
+    return cast(Stages, SimpleNamespace(space=space, config=config, metrics=metrics, evaluations=lambda: evaluations))
+
+
+def test_the_best_network_that_is_no_slower_than_a_pattern(space: SearchSpace) -> None:
+    stages = run_of(space, {"attention@5": 1.0, "short_convolution@3": 2.0, "attention+short_convolution@3": 3.0})
+    found = networks(stages, ["under:attention@3", "under:attention@5"])
+    assert list(found.values()) == [pattern(space, "short_convolution@3"), pattern(space, "attention@5")]
+
+
+def test_none_is_so_fast(space: SearchSpace) -> None:
+    with pytest.raises(ValueError, match=r"no network that was evaluated is as fast as \{'decode_8_ms.here': 3"):
+        networks(run_of(space, {"attention@5": 1.0}), ["under:attention@3"])
