@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.hybrid_slm.baselines import table
 
 
-def test_means_and_spreads_stand_beside_the_times_of_one_device() -> None:
+def test_means_and_spreads_stand_beside_the_shortest_times_of_one_device() -> None:
     alone = [
         {
             "network": "a@1",
@@ -17,7 +17,8 @@ def test_means_and_spreads_stand_beside_the_times_of_one_device() -> None:
     ]
     times = [
         {"network": "b@1", "prefill_8_ms.here": 21.64, "decode_8_ms.here": 0.1234, "decode_8_ms.there": 9.0},
-        {"network": "a@1", "prefill_8_ms.here": 2.0, "decode_8_ms.here": 0.5, "decode_8_ms.there": 9.0},
+        {"network": "a@1", "prefill_8_ms.here": 2.0, "decode_8_ms.here": 0.75, "decode_8_ms.there": 9.0},
+        {"network": "a@1", "prefill_8_ms.here": 4.0, "decode_8_ms.here": 0.5, "decode_8_ms.there": 9.0},
     ]
     head, _, *lines = table(alone, times, "here").splitlines()
     assert head.endswith("| prefill_8 | decode_8 |")
