@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--devices", nargs="+", default=["local", "openvino"])
     arguments = parser.parse_args()
     alone, times = RowFile(arguments.alone).read(), RowFile(arguments.times).read()
+    if not times:
+        parser.error(f"{arguments.times} has no rows; `python -m experiments.hybrid_slm.times` writes them")
     print("\n\n".join(table(alone, times, device) for device in arguments.devices))
 
 
