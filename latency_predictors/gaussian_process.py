@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from scipy.special import stdtrit
 
 from latency_predictors.predictor import LatencyPredictor, Prediction
@@ -131,8 +132,10 @@ class GaussianProcess(LatencyPredictor):
         self._models = [model for model, keep in zip(models, kept, strict=True) if keep]
         self._weight = weight[kept] / weight[kept].sum()
         self._level = level[kept]
-        self._coefficients = found.coefficients[kept]
-        self._factors = np.linalg.cholesky(found.precision[kept])
+        parts = _covariance_parts(self._models, len(codes))
+        self._slopes = np.einsum("gi,gij->gj", found.coefficients[kept], parts)
+        explained = parts.transpose(0, 2, 1) @ found.precision[kept] @ parts
+        self._explained = np.tensordot(self._weight, explained, axes=1)
 
     def _predict(self, codes: Codes) -> Prediction:
         blocks = [self._log_moments(codes[start : start + BLOCK]) for start in range(0, max(1, len(codes)), BLOCK)]
@@ -146,19 +149,15 @@ class GaussianProcess(LatencyPredictor):
         logs = self._simulated.log_ms(codes)
         features, average = _centred(logs)
         near, own = features @ self._features.T, np.einsum("ij,ij->i", features, features)
-        shared = _shared(codes, self._codes)
+        parts = np.hstack([near, _shared(codes, self._codes), np.ones((len(codes), 1))])
         bases = np.column_stack([average, self._real.log_ms(codes, logs)])[:, self._columns(self._models)]
-        scale, residual, _, _ = _numbers(self._models)
-        coefficients = self._coefficients
-        means = self._level + bases + near @ (scale[:, None] * coefficients).T + LEVEL**2 * coefficients.sum(axis=1)
-        means += shared @ (np.square(residual)[:, None] * coefficients).T
-        variances = scale * own[:, None] + np.square(residual) + LEVEL**2
-        for model, factor in enumerate(self._factors):
-            covariance = scale[model] * near + residual[model] ** 2 * shared + LEVEL**2
-            variances[:, model] -= np.square(covariance @ factor).sum(axis=1)
-        variances = np.maximum(variances, 0) + np.square(self._noise(self._models)) * FREEDOM / (FREEDOM - 2)
+        means = self._level + bases + parts @ self._slopes.T
         mean = means @ self._weight
-        return mean, (variances + np.square(means - mean[:, None])) @ self._weight
+        scale, residual, _, _ = _numbers(self._models)
+        prior = own * (self._weight @ scale) + self._weight @ (np.square(residual) + LEVEL**2)
+        posterior = np.maximum(prior - np.einsum("ij,ij->i", parts @ self._explained, parts), 0)
+        noise = self._weight @ np.square(self._noise(self._models)) * FREEDOM / (FREEDOM - 2)
+        return mean, posterior + noise + np.square(means - mean[:, None]) @ self._weight
 
     def _columns(self, models: Sequence[_Model]) -> list[int]:
         """Where the base of each model is: the average of the simulated devices first, then real ones."""
@@ -212,6 +211,17 @@ def _numbers(models: Sequence[_Model]) -> Floats:
     return np.asarray(np.array(rows, dtype=np.float64).T)
 
 
+def _covariance_parts(models: Sequence[_Model], n: int) -> Floats:
+    """How the covariance with n measurements is made of (near, shared, 1), shape (models, n, 2 n + 1).
+
+    It is linear in them for each model, so that the average of all models is one quadratic form.
+    """
+    scale, residual, _, _ = _numbers(models)[:, :, None, None]
+    each = np.eye(n)
+    level = np.full((len(models), n, 1), LEVEL**2)
+    return np.concatenate([scale * each, np.square(residual) * each, level], axis=2)
+
+
 def _centred(logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """What simulated devices differ in, shape (n, devices), whose products are covariances; and their average, shape (n,)."""
     exact = logs.astype(np.float64)
@@ -223,8 +233,4 @@ def _centred(logs: NDArray[np.float32]) -> tuple[Floats, Floats]:
 
 def _shared(codes: Codes, others: Codes) -> Floats:
     """Share of the choices that two architectures agree in, shape (len(codes), len(others))."""
-    agree = np.zeros((len(codes), len(others)), dtype=np.int16)
-    small, small_others = codes.astype(np.int16), others.astype(np.int16)  # narrow numbers are compared faster
-    for column, other in zip(small.T, small_others.T, strict=True):
-        agree += column[:, None] == other
-    return np.asarray(agree / max(1, codes.shape[1]), dtype=np.float64)
+    return np.asarray(1 - cdist(codes, others, "hamming"))

@@ -55,8 +55,17 @@ class SlotWorkloads:
 
     def number(self, codes: Codes) -> None:
         """Give a number to all workloads of these canonical codes, shape (n, number of choices)."""
+        self._number(codes)
+
+    def _number(self, codes: Codes) -> list[NDArray[np.int64]]:
+        """Number of the workload of each slot in each architecture, shape (n,) each."""
+        columns = np.asfortranarray(codes)  # a slot reads some columns
+        found = []
         for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            self._complete(slot, numbers, distinct(slot.index(codes), len(numbers))[0])
+            rows = slot.index(columns)
+            self._complete(slot, numbers, distinct(rows, len(numbers))[0])
+            found.append(numbers[rows])
+        return found
 
     def number_all(self, most: int) -> None:
         """Give a number to the workloads of all variants of all slots.
@@ -85,35 +94,39 @@ class SlotWorkloads:
         Returns:
             Shape (n, c), of the type of the costs.
         """
-        self.number(codes)
+        numbers = self._number(codes)
         values = costs()
         table = np.concatenate([np.zeros_like(values, shape=(1, values.shape[1])), values])
         total = np.zeros((len(codes), table.shape[1]), dtype=table.dtype)
-        for rows, joint in self._joint_tables(codes, table):
+        for rows, joint in _joint_tables(numbers, table):
             total += joint[rows]
         return total
-
-    def _joint_tables(self, codes: Codes, table: NDArray[Any]) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
-        """Sums of several slots at once: few tables to look up in, none much larger than it is worth.
-
-        Yields:
-            Row of each architecture, shape (n,), and the table, shape (rows, c).
-        """
-        most = min(LARGEST_TABLE, max(1, len(codes) // 8))
-        rows, joint = np.zeros(len(codes), dtype=np.intp), table[:1]
-        for slot, numbers in zip(self._slots, self._numbers, strict=True):
-            used, local = distinct(numbers[slot.index(codes)], len(table))
-            pairs, merged = distinct(rows * len(used) + local, len(joint) * len(used))
-            if len(pairs) > most and len(joint) > 1:
-                yield rows, joint
-                rows, joint = local, table[used]
-            else:
-                rows, joint = merged, joint[pairs // len(used)] + table[used[pairs % len(used)]]
-        yield rows, joint
 
     def _complete(self, slot: SlotRows, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         for row in rows[numbers[rows] == UNKNOWN].tolist():
             numbers[row] = self._known.setdefault(slot.workload(row), len(self._known))
+
+
+def _joint_tables(
+    numbers: Sequence[NDArray[np.int64]], table: NDArray[Any]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+    """Sums of several slots at once: few tables to look up in, none much larger than it is worth.
+
+    Yields:
+        Row of each architecture, shape (n,), and the table, shape (rows, c).
+    """
+    n = len(numbers[0])
+    most = min(LARGEST_TABLE, max(1, n // 8))
+    rows, joint = np.zeros(n, dtype=np.intp), table[:1]
+    for of_slot in numbers:
+        used, local = distinct(of_slot, len(table))
+        pairs, merged = distinct(rows * len(used) + local, len(joint) * len(used))
+        if len(pairs) > most and len(joint) > 1:
+            yield rows, joint
+            rows, joint = local, table[used]
+        else:
+            rows, joint = merged, joint[pairs // len(used)] + table[used[pairs % len(used)]]
+    yield rows, joint
 
 
 def distinct(values: NDArray[Any], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
