@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, record: Recording) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.record = record
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than all that is recorded here
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -46,13 +50,53 @@ class _Recorder(TorchDispatchMode):
 
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What `func` returns; of those that torch decomposes in Python, which takes milliseconds, only the shape."""
-    if func in BATCH_NORMS or func is aten.native_group_norm.default:
-        return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
-    if func in ELEMENTWISE:
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        return tensors[0].new_empty(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
-    return func(*args, **kwargs)
+    """What `func` returns."""
+    return _SHAPED.get(func, func)(*args, **kwargs)
+
+
+def _normalised(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(0), x.new_empty(0)
+
+
+def _broadcast(*args: Any, **kwargs: Any) -> Tensor:
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    return tensors[0].new_empty(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+
+
+def _mean(x: Tensor, dims: Sequence[int], keepdim: bool = False) -> Tensor:
+    reduced = {dim % x.ndim for dim in dims or range(x.ndim)}
+    kept = [1 if dim in reduced else size for dim, size in enumerate(x.shape) if keepdim or dim not in reduced]
+    return x.new_empty(kept)
+
+
+def _linear(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    if x.shape[1] != weight.shape[0]:
+        return aten.addmm.default(bias, x, weight)  # type: ignore[no-any-return]
+    return x.new_empty((len(x), weight.shape[1]))
+
+
+def _convolved(x: Tensor, weight: Tensor, *args: Any) -> Tensor:
+    _, stride, padding, dilation, transposed, _, groups = args
+    sizes = [
+        (size + 2 * pad - step * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, pad, step in zip(
+            x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True
+        )
+    ]
+    if transposed or min(sizes) < 1 or x.shape[1] != weight.shape[1] * groups:
+        return aten.convolution.default(x, weight, *args)  # type: ignore[no-any-return]
+    return x.new_empty((len(x), len(weight), *sizes))
+
+
+#: The shapes alone of what torch computes in Python on the meta device: that takes milliseconds, and torch's compiler is imported
+#: for it, which takes seconds.
+_SHAPED: Mapping[Any, Any] = {
+    **dict.fromkeys([*BATCH_NORMS, aten.native_group_norm.default, aten.native_layer_norm.default], _normalised),
+    **dict.fromkeys(ELEMENTWISE, _broadcast),
+    aten.mean.dim: _mean,
+    aten.addmm.default: _linear,
+    aten.convolution.default: _convolved,
+}
 
 
 def trace(

@@ -36,11 +36,11 @@ def front(
     """Show the networks that no other one beats in every objective, among those that keep the limits."""
     from nas.cli.options import print_json, show
     from nas.pipeline import existing_stages
-    from nas.report.gather import gather
+    from nas.report.gather import gather_front
     from nas.report.tables import bound_note, front_table, proposals_table
 
     stages = existing_stages(run)
-    data = gather(stages)
+    data = gather_front(stages)
     found = _bound(stages, data) if bound else None
     if json:
         members = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
 from torch import Tensor
 
 #: Below this, as many images lost as gained is not believed.
@@ -54,6 +53,8 @@ class Agreement:
     @property
     def p_value(self) -> float:
         """Of McNemar's exact test: small where losses outnumber gains, or the reverse, more than chance explains."""
+        from scipy.stats import binomtest  # takes a second to import, which most commands need not wait for
+
         turned = self.lost + self.gained
         return float(binomtest(self.lost, turned).pvalue) if turned else 1.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from latency_predictors import Calibration
@@ -26,16 +26,10 @@ from nas.training.strategies import largest_share
 
 def gather(stages: Stages) -> ReportData:
     """All that a run has so far; parts that are still missing are left out."""
-    run, space = stages.run, stages.space
-    evaluations = stages.evaluations() if stages.searched else []
-    training = _training(run)
-    return ReportData(
-        title=stages.config.name,
+    training = _training(stages.run)
+    return replace(
+        gather_front(stages),
         facts=tuple(_facts(stages, training).items()),
-        objectives=tuple(Objective(m.name, m.direction, m.unit) for m in stages.objectives),
-        limits={limit.metric: limit.value for limit in stages.limits if limit.sign > 0},
-        evaluations=tuple(evaluations),
-        space=space,
         calibrations=tuple(
             _calibration(target, calibration, fit)
             for target, calibration in stages.calibrations.items()
@@ -45,6 +39,18 @@ def gather(stages: Stages) -> ReportData:
             TrainingRow(row["step"], row["epoch"], row["seconds"], row["losses"]) for row in training["epochs"]
         ),
         subnets=_validated(training),
+    )
+
+
+def gather_front(stages: Stages) -> ReportData:
+    """What the search found and what was exported: all that can be told without reading the task's data."""
+    return ReportData(
+        title=stages.config.name,
+        facts=(),
+        objectives=tuple(Objective(m.name, m.direction, m.unit) for m in stages.objectives),
+        limits={limit.metric: limit.value for limit in stages.limits if limit.sign > 0},
+        evaluations=tuple(stages.evaluations() if stages.searched else []),
+        space=stages.space,
         chosen=_chosen(stages),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -99,6 +101,49 @@ def test_conv(kernel: int, stride: int, groups: int, column: str) -> None:
     assert op.macs == output.numel() * (4 // groups) * kernel**2
     expected_column = "macs_pointwise" if kernel == groups == 1 else column
     assert {name for name, value in op.costs().items() if value and name.startswith("macs")} == {expected_column}
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(0, 3), dilation=(1, 2), groups=2),
+        nn.Conv2d(4, 6, 2, stride=3),
+        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1),
+        nn.Conv1d(4, 6, 3, padding=1, dilation=2),
+    ],
+    ids=["uneven", "even kernel", "transposed", "one dimension"],
+)
+def test_shapes_of_convolutions(conv: nn.Module) -> None:
+    shape = (2, 4, 9) if isinstance(conv, nn.Conv1d) else (2, 4, 9, 10)
+    output_shape = tuple(conv(torch.zeros(shape)).shape)
+    assert only(traced(conv, shape)).output_shape == output_shape
+
+
+@pytest.mark.parametrize("dims", [(2, 3), (-1,), (0, -2)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_shapes_of_means(dims: tuple[int, ...], keepdim: bool) -> None:
+    shape = (2, 3, 4, 5)
+    op = only(traced(lambda x: x.mean(dims, keepdim=keepdim), shape))
+    assert (op.kind, op.output_shape) == ("mean", tuple(torch.zeros(shape).mean(dims, keepdim=keepdim).shape))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [(nn.Conv2d(4, 6, 3), (1, 5, 9, 9)), (nn.Conv2d(4, 6, 3), (1, 4, 2, 9)), (nn.Linear(4, 6), (1, 5))],
+)
+def test_what_does_not_fit_is_torchs_error(module: nn.Module, shape: Shape) -> None:
+    with pytest.raises(RuntimeError) as expected:
+        module(torch.zeros(shape))
+    with pytest.raises(RuntimeError) as found:
+        traced(module, shape)
+    assert not isinstance(found.value, UnknownOperator)
+    assert type(found.value) is type(expected.value)
+
+
+def test_no_compiler_is_imported() -> None:
+    """It would take longer than all that a command does with the workloads."""
+    code = "import sys, search_spaces as s; x = s.get('convnet'); x.features(x.random_codes(20, __import__('numpy').random.default_rng(0)))"
+    subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch._dynamo' in sys.modules)"], check=True)
 
 
 @pytest.mark.parametrize("bias", [True, False])
