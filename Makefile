@@ -23,14 +23,12 @@ demo: setup
 # Forked from a process of their own, in which no runtime has left threads behind.
 FORKED := $(addprefix tests/nas/search/test_, attempts.py database.py fidelity.py search_storage.py worker.py)
 
-# These time devices and take no second try, kill processes at certain moments, or have machines of their own: they run
-# alone. All others run two at a time, in the order of their names: else the few long ones of tests/e2e would come last, and
-# one process wait for them.
+# These time devices, and most take no second try: they run alone. All others run two at a time, in the order of their names:
+# else the few long ones of tests/e2e would come last, and one process wait for them.
 ALONE := $(addprefix tests/e2e/test_, kill.py language_chain.py readme.py) \
 	$(addprefix tests/nas/export/test_, verification.py verified_quantities.py) \
-	tests/nas/search/test_ray_evaluation.py \
-	$(addprefix tests/latency_predictors/test_, calibration.py energy.py gaussian_process.py measuring.py \
-	ray_engine.py repeatability.py ssh_device.py timing_graph_latency.py)
+	$(addprefix tests/latency_predictors/test_, calibration.py energy.py measuring.py repeatability.py \
+	timing_graph_latency.py)
 
 test: setup
 	status=0; \
