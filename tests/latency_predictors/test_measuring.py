@@ -411,13 +411,17 @@ def test_bigger_networks_are_slower_on_this_machine(convnet: SearchSpace) -> Non
     ladder = [smallest, changed(convnet, smallest, "fused", 2), changed(convnet, convnet.largest(), "fused", 4)]
     macs = convnet.macs(convnet.codes(ladder))
     assert (macs[1:] > 2 * macs[:-1]).all()
-    found = complete(measure_architectures(Device("local"), convnet, [*ladder, *ladder], max_seconds=5))
-    latencies_ms = [measurement.latency_ms for measurement in found]
-    assert latencies_ms[:3] == sorted(latencies_ms[:3])
+    for _ in range(3):  # another program may have had the machine
+        found = complete(measure_architectures(Device("local"), convnet, [*ladder, *ladder], max_seconds=5))
+        latencies_ms = np.array([measurement.latency_ms for measurement in found])
+        assert all(measurement.latency_ms <= measurement.median_ms for measurement in found)
+        # The same network twice takes the same time, give or take noise.
+        if np.allclose(latencies_ms[:3], latencies_ms[3:], rtol=0.25):
+            break
+    else:
+        pytest.fail(f"three times the same networks took other times: {latencies_ms}")
+    assert (np.diff(latencies_ms[:3]) > 0).all()
     assert latencies_ms[2] > 2 * latencies_ms[0]
-    # The same network twice takes the same time, give or take noise.
-    np.testing.assert_allclose(latencies_ms[:3], latencies_ms[3:], rtol=0.25)
-    assert all(measurement.latency_ms <= measurement.median_ms for measurement in found)
 
 
 def changed(space: SearchSpace, architecture: Any, kind: str, expansion: int) -> Any:
