@@ -64,7 +64,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not commands:
         pytest.skip("README.md has no block below '<!-- test -->'")
     work = user_folder(tmp_path_factory.mktemp("readme"))
-    run(work, "bash", "-euvo", "pipefail", "-c", "".join(f"(\n{block})\n" for block in commands))
+    for block in commands:
+        run(work, "bash", "-euvo", "pipefail", "-c", block)
     return work
 
 

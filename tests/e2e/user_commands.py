@@ -28,7 +28,7 @@ def user_folder(base: Path) -> Path:
 
 
 def run(work: Path, *command: str, **variables: str) -> str:
-    """What the command prints. It is tried again from the beginning, twice at most, when a latency was not as predicted or
+    """What the command prints. It is tried again in the folder as it was, twice at most, when a latency was not as predicted or
     could not be kept below its limit: another program may have had the machine.
 
     Args:
@@ -47,11 +47,13 @@ def run(work: Path, *command: str, **variables: str) -> str:
         **variables,
     }
     options: dict[str, Any] = {"cwd": work, "env": environment, "capture_output": True, "text": True, "timeout": 900}
+    before = Path(shutil.copytree(work, work.parent / "before"))
     found = subprocess.run(command, **options)
     for _ in range(2):
         if found.returncode and LATENCY_FAILED.search(found.stderr):
             shutil.rmtree(work)
-            work.mkdir()
+            shutil.copytree(before, work)
             found = subprocess.run(command, **options)
+    shutil.rmtree(before)
     assert found.returncode == 0, f"{found.stdout}\n{found.stderr}"
     return found.stdout
