@@ -98,7 +98,7 @@ class SlotWorkloads:
         values = costs()
         table = np.concatenate([np.zeros_like(values, shape=(1, values.shape[1])), values])
         total = np.zeros((len(codes), table.shape[1]), dtype=table.dtype)
-        for rows, joint in _joint_tables(numbers, table):
+        for rows, joint in _joint_tables(len(codes), numbers, table):
             total += joint[rows]
         return total
 
@@ -108,14 +108,13 @@ class SlotWorkloads:
 
 
 def _joint_tables(
-    numbers: Sequence[NDArray[np.int64]], table: NDArray[Any]
+    n: int, numbers: Sequence[NDArray[np.int64]], table: NDArray[Any]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
     """Sums of several slots at once: few tables to look up in, none much larger than it is worth.
 
     Yields:
         Row of each architecture, shape (n,), and the table, shape (rows, c).
     """
-    n = len(numbers[0])
     most = min(LARGEST_TABLE, max(1, n // 8))
     rows, joint = np.zeros(n, dtype=np.intp), table[:1]
     for of_slot in numbers:

@@ -63,15 +63,15 @@ def _broadcast(*args: Any, **kwargs: Any) -> Tensor:
     return tensors[0].new_empty(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
 
 
-def _mean(x: Tensor, dims: Sequence[int], keepdim: bool = False) -> Tensor:
+def _mean(x: Tensor, dims: Sequence[int], keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
     reduced = {dim % x.ndim for dim in dims or range(x.ndim)}
     kept = [1 if dim in reduced else size for dim, size in enumerate(x.shape) if keepdim or dim not in reduced]
-    return x.new_empty(kept)
+    return x.new_empty(kept, dtype=dtype)
 
 
-def _linear(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _linear(bias: Tensor, x: Tensor, weight: Tensor, **scales: Any) -> Tensor:
     if x.shape[1] != weight.shape[0]:
-        return aten.addmm.default(bias, x, weight)  # type: ignore[no-any-return]
+        return aten.addmm.default(bias, x, weight, **scales)  # type: ignore[no-any-return]
     return x.new_empty((len(x), weight.shape[1]))
 
 
